@@ -1,0 +1,224 @@
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { formatFixed, formatInteger, formatValue } from "@/lib/numbers";
+import { Icon } from "@/ui/Icon";
+import { Menu } from "@/ui/Menu";
+import "./charts.css";
+import { downloadPng, downloadText } from "./downloads";
+import { LineEnds } from "./LineEnds";
+import { Plot, type Reading } from "./Plot";
+import type { Range } from "./plotOptions";
+import type { Scene, SceneSource, XKind } from "./scene";
+import { csvOf, formatX, rowsOf, sentenceOf } from "./sentences";
+
+export interface ChartFrameProps {
+  readonly name: string;
+  readonly unit: string;
+  readonly better?: "min" | "max" | null;
+  readonly source: SceneSource;
+  readonly kind: XKind;
+  readonly height?: number;
+  readonly syncKey: string;
+  readonly zoom: Range | null;
+  readonly onZoom: (range: Range | null) => void;
+  readonly yLog: boolean;
+  readonly onYLog: (log: boolean) => void;
+  readonly fromZero?: boolean;
+  /** Written into exports: what the lines are, when they are not the raw values. */
+  readonly smoothing?: string;
+  readonly lineEnds?: boolean;
+}
+
+/** Title, unit and reading above; menu on hover or focus; a sentence and a table for whoever cannot see the canvas. */
+export function ChartFrame(props: ChartFrameProps) {
+  const { name, unit, better, source, kind, height = 190, yLog, onYLog } = props;
+  const root = useRef<HTMLElement>(null);
+  const reading = useRef<HTMLSpanElement>(null);
+  const [table, showTable] = useState(false);
+  const many = props.lineEnds === true;
+  const [isolated, isolate] = useState<Reading | null>(null);
+
+  const showReading = (found: Reading | null): void => {
+    if (many) {
+      isolate(found);
+      return;
+    }
+    if (reading.current !== null) reading.current.textContent = readingText(found, source.get());
+  };
+  useEffect(() => {
+    if (many) return;
+    const show = (): void => {
+      const node = reading.current;
+      if (node !== null && node.closest(".chart:hover") === null)
+        node.textContent = readingText(null, source.get());
+    };
+    show();
+    return source.subscribe(show);
+  }, [source, many]);
+
+  return (
+    <section className="card chart" ref={root} aria-label={name}>
+      <header className="chart-head">
+        <h3 title={name}>{name}</h3>
+        <span className="chart-unit">
+          {yLog ? `${unit} log scale`.trim() : unit}
+          {better !== null && better !== undefined && <Better goal={better} />}
+        </span>
+        <span className="spacer" />
+        <span className="chart-reading" ref={reading} />
+        <Menu label={`Options of ${name}`} button={<Icon name="menu" />} align="right" className="chart-menu">
+          {(close) => (
+            <>
+              <MenuChoice
+                text={yLog ? "Linear y axis" : "Log y axis"}
+                onPick={() => onYLog(!yLog)}
+                close={close}
+              />
+              <MenuChoice
+                text={table ? "Show as chart" : "Show as table"}
+                onPick={() => showTable(!table)}
+                close={close}
+              />
+              <MenuChoice
+                text="Export CSV, raw values"
+                onPick={() => downloadText(`${name}.csv`, "text/csv", csvOf(source.get(), kind))}
+                close={close}
+              />
+              <MenuChoice
+                text="Export PNG"
+                onPick={() =>
+                  downloadPng(root.current, name, [name, unit, props.smoothing].filter(Boolean).join("  "))
+                }
+                close={close}
+              />
+            </>
+          )}
+        </Menu>
+      </header>
+      {table ? (
+        <SceneTable source={source} name={name} kind={kind} />
+      ) : (
+        <div className={many ? "chart-body chart-body-ends" : "chart-body"}>
+          <Plot
+            source={source}
+            name={name}
+            height={height}
+            kind={kind}
+            yLog={yLog}
+            fromZero={props.fromZero ?? false}
+            syncKey={props.syncKey}
+            zoom={props.zoom}
+            onZoom={props.onZoom}
+            onReading={showReading}
+          />
+          {many && <LineEnds source={source} height={height} reading={isolated} kind={kind} />}
+        </div>
+      )}
+      <Sentence source={source} name={name} kind={kind} />
+    </section>
+  );
+}
+
+export function Better({ goal }: { goal: "min" | "max" }) {
+  const text = goal === "min" ? "lower is better" : "higher is better";
+  return (
+    <span title={text} aria-label={text}>
+      {" "}
+      {goal === "min" ? "↓" : "↑"}
+    </span>
+  );
+}
+
+function MenuChoice({ text, onPick, close }: { text: string; onPick: () => void; close: () => void }) {
+  return (
+    <button
+      type="button"
+      className="menu-item"
+      onClick={() => {
+        close();
+        onPick();
+      }}
+    >
+      {text}
+    </button>
+  );
+}
+
+function readingText(reading: Reading | null, scene: Scene): string {
+  const line = scene.lines[0];
+  if (line === undefined) return "";
+  const value = reading?.values[0] ?? lastFinite(line.y);
+  return value === null ? "–" : formatValue(value);
+}
+
+export function lastFinite(values: ArrayLike<number>): number | null {
+  for (let at = values.length - 1; at >= 0; at -= 1) {
+    const value = values[at];
+    if (value !== undefined && Number.isFinite(value)) return value;
+  }
+  return null;
+}
+
+/** Said again only when it is asked for: the sentence follows at most every ten seconds. */
+function Sentence({ source, name, kind }: { source: SceneSource; name: string; kind: XKind }) {
+  const [text, setText] = useState(() => sentenceOf(name, source.get(), kind));
+  const [drawn, setDrawn] = useState(1);
+  useEffect(() => {
+    let timer: number | null = null;
+    let spoken = 0;
+    const tell = (): void => {
+      timer = null;
+      spoken = Date.now();
+      setText(sentenceOf(name, source.get(), kind));
+      setDrawn(source.get().perBucket);
+    };
+    const soon = (): void => {
+      timer ??= window.setTimeout(tell, Math.max(50, 10_000 - (Date.now() - spoken)));
+    };
+    tell();
+    const unsubscribe = source.subscribe(soon);
+    return () => {
+      unsubscribe();
+      if (timer !== null) window.clearTimeout(timer);
+    };
+  }, [source, name, kind]);
+  return (
+    <p className="visually-hidden">
+      {text} {drawn > 1 ? `Minimum and maximum of ${formatInteger(drawn)} points per pixel are drawn.` : ""}
+    </p>
+  );
+}
+
+const TABLE_ROWS = 200;
+
+function SceneTable({ source, name, kind }: { source: SceneSource; name: string; kind: XKind }) {
+  const scene = useSyncExternalStore(source.subscribe, source.get);
+  const rows = rowsOf(scene, TABLE_ROWS);
+  return (
+    <div className="chart-table" tabIndex={0} role="region" aria-label={`Values of ${name}`}>
+      <table className="table">
+        <thead>
+          <tr>
+            <th scope="col">{kind === "step" ? "step" : "time"}</th>
+            {scene.lines.map((line) => (
+              <th key={line.label} scope="col" className="number">
+                {line.label}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.x}>
+              <td>{kind === "step" ? formatFixed(row.x, 0) : formatX(row.x, kind)}</td>
+              {row.values.map((value, at) => (
+                <td key={at} className="number">
+                  {value === null ? "–" : formatValue(value)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,68 @@
+import { describe, expect, it } from "vitest";
+import { m4 } from "./m4";
+import { emptyScene, type Scene } from "./scene";
+import { csvOf, rowsOf, sentenceOf } from "./sentences";
+import { ema } from "./smoothing";
+
+describe("ema", () => {
+  it("keeps a constant constant from the first point on", () => {
+    expect([...ema([3, 3, 3], 0.9)].map((value) => value.toFixed(9))).toEqual([
+      "3.000000000",
+      "3.000000000",
+      "3.000000000",
+    ]);
+  });
+
+  it("is the weighted mean by hand", () => {
+    expect(ema([1, 2], 0.5)[1]).toBeCloseTo((0.25 * 1 + 0.5 * 2) / 0.75, 12);
+  });
+
+  it("steps over what is not finite and leaves it a gap", () => {
+    expect([...ema([1, NaN, 1], 0.9)].map(Number.isFinite)).toEqual([true, false, true]);
+  });
+
+  it("works in log space", () => {
+    expect(ema([1, 100], 0.5, true)[1]).toBeCloseTo(Math.exp((0.5 * Math.log(100)) / 0.75), 9);
+  });
+});
+
+describe("m4", () => {
+  const n = 100_000;
+  const x = Float64Array.from({ length: n }, (_, at) => at);
+  const y = Float64Array.from({ length: n }, (_, at) => Math.sin(at / 500));
+  y[70_003] = 40;
+  y[20_001] = -40;
+  y[50_000] = NaN;
+
+  it("keeps extremes, both ends and the gap within five points a column", () => {
+    const kept = m4(x, y, 300);
+    const at = [...(kept ?? [])];
+    expect(at.length).toBeLessThanOrEqual(300 * 5);
+    expect([0, 20_001, 50_000, 70_003, n - 1].filter((index) => !at.includes(index))).toEqual([]);
+    expect(at.every((index, place) => place === 0 || index > (at[place - 1] ?? 0))).toBe(true);
+  });
+
+  it("says null where every point fits", () => {
+    expect(m4([1, 2, 3], [1, 2, 3], 300)).toBeNull();
+  });
+});
+
+describe("a scene in words", () => {
+  const scene: Scene = {
+    ...emptyScene,
+    lines: [{ label: "eval/nll", style: 0, x: [0, 10, 20], y: [5.6, 2.5, 2.437], raw: null, band: null }],
+  };
+
+  it("says where it went", () => {
+    expect(sentenceOf("eval/nll", scene, "step")).toBe(
+      "eval/nll fell from 5.600 to 2.437 between step 0 and step 20, lowest at the end.",
+    );
+    expect(sentenceOf("eval/nll", emptyScene, "step")).toBe("eval/nll has no points yet.");
+  });
+
+  it("becomes rows and CSV, with names that are no formulas", () => {
+    expect(rowsOf(scene, 2).map((row) => row.x)).toEqual([0, 20]);
+    const named = { ...scene, lines: scene.lines.map((line) => ({ ...line, label: "=cmd, x" })) };
+    expect(csvOf(named, "step").split("\n").slice(0, 2)).toEqual([`step,"'=cmd, x"`, "0,5.6"]);
+  });
+});

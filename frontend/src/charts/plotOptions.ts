@@ -1,0 +1,203 @@
+/** One place for how every line chart looks and reacts. */
+
+import type uPlot from "uplot";
+import { formatPower, formatShort } from "@/lib/numbers";
+import { readToken, styleOf } from "@/tokens/series";
+import { rolesOf } from "./plotData";
+import { drawCrosses, drawEnds, drawMarks } from "./plotDraw";
+import type { Scene, XKind } from "./scene";
+import { tickX } from "./sentences";
+
+export type Range = readonly [number, number];
+
+export interface PlotView {
+  readonly width: number;
+  readonly height: number;
+  readonly kind: XKind;
+  readonly yLog: boolean;
+  readonly fromZero: boolean;
+  readonly syncKey: string;
+  readonly zoom: () => Range | null;
+  readonly yZoom: () => Range | null;
+  readonly scene: () => Scene;
+  readonly onZoom: (range: Range | null) => void;
+  readonly onYZoom: (range: Range | null) => void;
+  readonly onCursor: (u: uPlot) => void;
+}
+
+/** Series tokens are #rrggbb. */
+function alpha(color: string, share: number): string {
+  return (
+    color +
+    Math.round(share * 255)
+      .toString(16)
+      .padStart(2, "0")
+  );
+}
+
+function seriesOf(scene: Scene): uPlot.Series[] {
+  const few = (line: number): boolean => (scene.lines[line]?.x.length ?? 0) < 40;
+  return rolesOf(scene).map((role): uPlot.Series => {
+    const line = scene.lines[role.line];
+    const style = styleOf(line?.style ?? 0);
+    const color = readToken(style.token);
+    const base: uPlot.Series = {
+      label: line?.label ?? "",
+      scale: "y",
+      points: { show: false },
+      spanGaps: false,
+    };
+    if (role.kind === "lo" || role.kind === "hi") return { ...base, stroke: "transparent", width: 0 };
+    if (role.kind === "raw") return { ...base, stroke: alpha(color, 0.34), width: 1 };
+    const dash = scene.lines.length > 1 ? [...style.dash] : [];
+    const dots = few(role.line) && scene.lines.length === 1 && line?.raw === null;
+    return {
+      ...base,
+      stroke: color,
+      width: 1.8,
+      ...(dash.length > 0 ? { dash } : {}),
+      points: dots ? { show: true, size: 6, fill: color, stroke: color, width: 0 } : { show: false },
+    };
+  });
+}
+
+function bandsOf(scene: Scene): uPlot.Band[] {
+  const roles = rolesOf(scene);
+  return roles.flatMap((role, at): uPlot.Band[] =>
+    role.kind === "lo"
+      ? [
+          {
+            series: [at + 2, at + 1],
+            fill: alpha(readToken(styleOf(scene.lines[role.line]?.style ?? 0).token), 0.16),
+          },
+        ]
+      : [],
+  );
+}
+
+function padded(low: number, high: number, fromZero: boolean): uPlot.Range.MinMax {
+  const bottom = fromZero && low >= 0 ? 0 : low;
+  const span = high - bottom;
+  if (span === 0) {
+    const room = Math.abs(high) * 0.1 || 1;
+    return [bottom - room, high + room];
+  }
+  return [bottom === 0 && fromZero ? 0 : bottom - span * 0.06, high + span * 0.06];
+}
+
+function yRange(view: PlotView, low: number | null, high: number | null): uPlot.Range.MinMax {
+  const chosen = view.yZoom();
+  if (chosen !== null) return [chosen[0], chosen[1]];
+  if (low === null || high === null) return view.yLog ? [0.1, 1] : [0, 1];
+  if (!view.yLog) return padded(low, high, view.fromZero);
+  const floor = low > 0 ? low : high / 1e6;
+  return [10 ** Math.floor(Math.log10(floor) + 1e-9), 10 ** Math.ceil(Math.log10(high) - 1e-9)];
+}
+
+function xRange(view: PlotView, low: number | null, high: number | null): uPlot.Range.MinMax {
+  const chosen = view.zoom() ?? view.scene().xRange;
+  if (chosen !== null) return [chosen[0], chosen[1]];
+  if (low === null || high === null) return [0, 1];
+  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+}
+
+/** Same decimals along an axis. */
+function tickTexts(splits: readonly number[]): string[] {
+  const step = Math.abs((splits[1] ?? 0) - (splits[0] ?? 0));
+  const top = Math.max(...splits.map(Math.abs));
+  if (top >= 10_000) return splits.map(formatShort);
+  if (top > 0 && top < 1e-3) return splits.map((value) => (value === 0 ? "0" : formatPower(value, 2)));
+  const decimals = step > 0 ? Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))) : 0;
+  return splits.map((value) => value.toFixed(decimals).replace("-", "\u2212"));
+}
+
+function logTexts(splits: readonly (number | null)[]): (string | null)[] {
+  const decades = splits.filter((value) => value !== null && Math.abs(Math.log10(value) % 1) < 1e-9).length;
+  return splits.map((value) => {
+    if (value === null) return null;
+    const exponent = Math.log10(value);
+    if (decades > 1 && Math.abs(exponent - Math.round(exponent)) > 1e-9) return null;
+    return value >= 1e-2 && value < 1e4 ? formatShort(value) : formatPower(value, 1);
+  });
+}
+
+export function plotOptions(view: PlotView): uPlot.Options {
+  const axis: uPlot.Axis = {
+    stroke: readToken("--axis"),
+    font: '11px "Inter Variable", sans-serif',
+    grid: { show: false },
+    ticks: { show: true, stroke: readToken("--line-strong"), width: 1, size: 4 },
+    gap: 3,
+  };
+  const scene = view.scene();
+  const sync: uPlot.Cursor.Sync = { key: view.syncKey, scales: ["x", null], setSeries: false };
+  return {
+    width: view.width,
+    height: view.height,
+    padding: [6, 10, 0, 0],
+    legend: { show: false },
+    focus: { alpha: 0.25 },
+    scales: {
+      x: { time: false, range: (_, low, high) => xRange(view, low, high) },
+      y: { distr: view.yLog ? 3 : 1, range: (_, low, high) => yRange(view, low, high) },
+    },
+    series: [{}, ...seriesOf(scene)],
+    bands: bandsOf(scene),
+    axes: [
+      { ...axis, size: 24, space: 64, values: (_, splits) => splits.map((x) => tickX(x, view.kind)) },
+      {
+        ...axis,
+        size: 46,
+        space: 32,
+        ticks: { show: false },
+        gap: 6,
+        grid: { show: true, stroke: readToken("--grid"), width: 1 },
+        values: (_, splits) => (view.yLog ? logTexts(splits) : tickTexts(splits)),
+      },
+    ],
+    cursor: {
+      y: false,
+      sync,
+      points: { size: 7, width: 2, stroke: () => readToken("--surface") },
+      drag: { x: true, y: false, setScale: false, dist: 4 },
+      bind: {
+        mousedown: (u, _, handler) => (event) => {
+          const drag = u.cursor.drag;
+          if (drag !== undefined) {
+            drag.x = !event.altKey;
+            drag.y = event.altKey;
+          }
+          handler(event);
+          return null;
+        },
+        dblclick: () => () => {
+          view.onYZoom(null);
+          view.onZoom(null);
+          return null;
+        },
+      },
+    },
+    hooks: {
+      drawAxes: [(u) => drawMarks(u, view.scene())],
+      draw: [
+        (u) => {
+          drawEnds(u, view.scene());
+          drawCrosses(u, view.scene());
+        },
+      ],
+      setCursor: [view.onCursor],
+      setSelect: [(u) => takeSelection(u, view)],
+    },
+  };
+}
+
+function takeSelection(u: uPlot, view: PlotView): void {
+  const { left, top, width, height } = u.select;
+  const alongY = u.cursor.drag?.y === true;
+  if (alongY && height > 4) {
+    view.onYZoom([u.posToVal(top + height, "y"), u.posToVal(top, "y")]);
+  } else if (!alongY && width > 4) {
+    view.onZoom([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+  }
+  u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+}

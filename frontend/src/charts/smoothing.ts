@@ -1,0 +1,19 @@
+/** Exponential moving average with bias correction: the first values are not pulled towards zero. */
+export function ema(values: ArrayLike<number>, weight: number, inLogSpace = false): Float64Array {
+  const out = new Float64Array(values.length);
+  let sum = 0;
+  let correction = 1;
+  for (let at = 0; at < values.length; at += 1) {
+    const raw = values[at] ?? NaN;
+    const value = inLogSpace ? Math.log(raw) : raw;
+    if (!Number.isFinite(value)) {
+      out[at] = NaN;
+      continue;
+    }
+    sum = weight * sum + (1 - weight) * value;
+    correction *= weight;
+    const smooth = sum / (1 - correction);
+    out[at] = inLogSpace ? Math.exp(smooth) : smooth;
+  }
+  return out;
+}

@@ -1,0 +1,158 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { recipeQuery } from "@/api/recipes";
+import { runEventsQuery } from "@/api/runs";
+import type { Run } from "@/api/types";
+import { ChartFrame } from "@/charts/ChartFrame";
+import type { Range } from "@/charts/plotOptions";
+import type { XKind } from "@/charts/scene";
+import { plural } from "@/lib/numbers";
+import { isActive, isWaiting } from "@/lib/runStates";
+import { useUrlState } from "@/lib/urlState";
+import { Button } from "@/ui/Button";
+import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
+import { Segmented } from "@/ui/Segmented";
+import { groupedKeys, type SceneSettings } from "./runScenes";
+import { useRunScenes } from "./useRunScenes";
+
+const kinds: readonly (readonly [XKind, string])[] = [
+  ["step", "Step"],
+  ["relative", "Relative"],
+  ["time", "Time"],
+];
+const DEFAULT_EMA = 0.9;
+/** From this n on a single chart says how many of its points a pixel stands for. */
+const isSystem = (key: string): boolean => key.startsWith("system/");
+const isMetric = (key: string): boolean => !isSystem(key);
+
+function kindOf(text: string): XKind {
+  return text === "relative" || text === "time" ? text : "step";
+}
+
+function zoomOf(text: string): Range | null {
+  const [lo, hi] = text.split(",").map(Number);
+  return lo !== undefined && hi !== undefined && Number.isFinite(lo) && hi > lo ? [lo, hi] : null;
+}
+
+export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
+  const url = useUrlState();
+  const kind = system ? "relative" : kindOf(url.get("x"));
+  const smoothing = url.get("ema") === "" ? (system ? 0 : DEFAULT_EMA) : Number(url.get("ema"));
+  const rawBehind = url.get("raw") !== "off";
+  const zoomText = url.get("zoom");
+  const zoom = useMemo(() => zoomOf(zoomText), [zoomText]);
+  const logText = url.get("log");
+  const history = useQuery(runEventsQuery(run.id));
+  const attempts = history.data?.attempts;
+  const recipe = useQuery(recipeQuery(run.recipe));
+
+  const settings = useMemo<SceneSettings>(
+    () => ({
+      kind,
+      smoothing,
+      rawBehind,
+      logKeys: new Set(logText.split(",")),
+      startedAt: Date.parse(run.started_at ?? run.created_at) / 1000,
+      marks: (attempts ?? [])
+        .filter((attempt) => attempt.number > 1 && attempt.resume_step !== null)
+        .map((attempt) => ({ x: attempt.resume_step ?? 0, label: `attempt ${attempt.number}` })),
+      zoomed: zoomText !== "",
+    }),
+    [kind, smoothing, rawBehind, logText, run.started_at, run.created_at, attempts, zoomText],
+  );
+  const { scenes, keys, loading, error } = useRunScenes(run, settings, zoom, system ? isSystem : isMetric);
+  const metrics = recipe.data?.metrics ?? [];
+  const primary = metrics.find((metric) => metric.primary)?.key;
+  const logKeys = url.list("log");
+  const setZoom = (range: Range | null): void =>
+    url.set({ zoom: range === null ? null : range.map((value) => Number(value.toPrecision(8))).join(",") });
+
+  return (
+    <>
+      <div className="charts-tools">
+        {!system && (
+          <>
+            <label className="smoothing" title="Series of fewer than 40 points are drawn as they are">
+              Smoothing
+              <input
+                id="smoothing"
+                type="range"
+                min={0}
+                max={0.99}
+                step={0.01}
+                value={smoothing}
+                style={{ "--filled": `${(smoothing / 0.99) * 100}%` } as React.CSSProperties}
+                onChange={(event) => url.set({ ema: event.target.value })}
+              />
+              <b>{smoothing === 0 ? "off" : `EMA ${smoothing.toFixed(2)}`}</b>
+            </label>
+            <label className="check">
+              <input
+                type="checkbox"
+                checked={rawBehind}
+                onChange={(event) => url.set({ raw: event.target.checked ? null : "off" })}
+              />
+              Raw behind
+            </label>
+            <Segmented
+              label="x axis"
+              value={kind}
+              options={kinds}
+              onChange={(next) => url.set({ x: next === "step" ? null : next, zoom: null })}
+            />
+          </>
+        )}
+        {zoom !== null && (
+          <Button small onClick={() => setZoom(null)}>
+            {isActive(run.state) ? "Follow" : "Show all"}
+          </Button>
+        )}
+      </div>
+      {error !== null && error !== undefined && <ErrorNote error={error} />}
+      {keys.length === 0 && loading && <Skeleton lines={8} />}
+      {keys.length === 0 && !loading && <NoPoints run={run} system={system} />}
+      {groupedKeys(keys, primary).map(([group, list]) => (
+        <section key={group} className="chart-group" aria-label={group}>
+          <h2 className="chart-group-title">
+            {group} <span className="quiet">{plural(list.length, "chart")}</span>
+          </h2>
+          <div className="chart-grid">
+            {list.map((key) => {
+              const metric = metrics.find((one) => one.key === key);
+              return (
+                <ChartFrame
+                  key={key}
+                  name={key}
+                  unit={metric?.unit ?? ""}
+                  better={metric?.goal ?? null}
+                  source={scenes.source(key)}
+                  kind={kind}
+                  syncKey={`run-${run.id}-${kind}`}
+                  zoom={zoom}
+                  onZoom={setZoom}
+                  yLog={logKeys.includes(key)}
+                  onYLog={(log) =>
+                    url.set({ log: log ? [...logKeys, key] : logKeys.filter((one) => one !== key) })
+                  }
+                  fromZero={key.startsWith("perf/") || key.startsWith("system/")}
+                  smoothing={smoothing === 0 ? "" : `EMA ${smoothing.toFixed(2)}`}
+                />
+              );
+            })}
+          </div>
+        </section>
+      ))}
+    </>
+  );
+}
+
+function NoPoints({ run, system }: { run: Run; system: boolean }) {
+  if (system) return <EmptyState>No system metrics. A node reports them while it runs this run.</EmptyState>;
+  if (isWaiting(run.state))
+    return <EmptyState>No points yet. They appear here when the run starts.</EmptyState>;
+  return (
+    <EmptyState>
+      {isActive(run.state) ? "No points yet. The run has started." : "This run ended without a point."}
+    </EmptyState>
+  );
+}

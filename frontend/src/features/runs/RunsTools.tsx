@@ -1,0 +1,148 @@
+import type { RecipeMetric } from "@/api/types";
+import { plural } from "@/lib/numbers";
+import { runStates, stateWords } from "@/lib/runStates";
+import type { useUrlState } from "@/lib/urlState";
+import { Button } from "@/ui/Button";
+import { Icon } from "@/ui/Icon";
+import { Menu } from "@/ui/Menu";
+
+/** The query box and what it shows; every control edits the URL. */
+export function RunsTools({
+  url,
+  choices,
+  keys,
+  count,
+  fresh,
+  onFresh,
+}: {
+  url: ReturnType<typeof useUrlState>;
+  choices: readonly RecipeMetric[];
+  keys: readonly string[];
+  count: string;
+  fresh: number;
+  onFresh: () => void;
+}) {
+  const states = url.list("state");
+  const grouped = url.get("group") !== "none";
+  const flip = (list: readonly string[], item: string): string[] =>
+    list.includes(item) ? list.filter((one) => one !== item) : [...list, item];
+  return (
+    <div className="runs-tools">
+      <label className="query">
+        <Icon name="search" size={14} />
+        <span className="visually-hidden">Find in name, id, recipe and tags</span>
+        <input
+          id="run-query"
+          type="search"
+          placeholder="Find in name, id, recipe, arm and tags"
+          value={url.get("q")}
+          onChange={(event) => url.set({ q: event.target.value })}
+          onKeyDown={(event) => {
+            if (event.key === "Escape") event.currentTarget.blur();
+          }}
+        />
+        <span className="query-count">{count}</span>
+        <kbd aria-hidden="true">/</kbd>
+      </label>
+      <div className="runs-view">
+        <span>Group by</span>
+        {grouped ? (
+          <span className="tag">
+            everything but seed
+            <button type="button" aria-label="Do not group" onClick={() => url.set({ group: "none" })}>
+              <Icon name="close" size={11} />
+            </button>
+          </span>
+        ) : (
+          <button type="button" className="filter" onClick={() => url.set({ group: null })}>
+            everything but seed
+          </button>
+        )}
+        <span className="divider" />
+        {states.map((state) => (
+          <span className="tag" key={state}>
+            {state.toLowerCase()}
+            <button
+              type="button"
+              aria-label={`Remove the filter ${state.toLowerCase()}`}
+              onClick={() => url.set({ state: flip(states, state) })}
+            >
+              <Icon name="close" size={11} />
+            </button>
+          </span>
+        ))}
+        <Menu
+          label="Filter by state"
+          className="button button-quiet button-small"
+          button={
+            <>
+              <Icon name="filter" size={13} /> State
+            </>
+          }
+        >
+          {() =>
+            runStates.map((state) => (
+              <label key={state} className="menu-item">
+                <input
+                  type="checkbox"
+                  checked={states.includes(state)}
+                  onChange={() => url.set({ state: flip(states, state) })}
+                />
+                {stateWords[state]}
+              </label>
+            ))
+          }
+        </Menu>
+        {grouped && <span className="tag">mean ± 95 % interval over finished seeds</span>}
+        <span className="spacer" />
+        {fresh > 0 && (
+          <Button small onClick={onFresh}>
+            {plural(fresh, "new run")}
+          </Button>
+        )}
+        <Menu
+          label="Choose metric columns"
+          align="right"
+          className="button button-quiet button-small"
+          button={
+            <>
+              <Icon name="columns" size={13} /> {keys.length} of{" "}
+              {plural(Math.max(choices.length, keys.length), "metric")}
+            </>
+          }
+        >
+          {() => (
+            <>
+              {choices.map((metric) => (
+                <label key={metric.key} className="menu-item" title={metric.help}>
+                  <input
+                    type="checkbox"
+                    checked={keys.includes(metric.key)}
+                    onChange={() => url.set({ cols: flip(keys, metric.key) })}
+                  />
+                  {metric.key}
+                  <span className="spacer" />
+                  <span className="quiet">{metric.unit}</span>
+                </label>
+              ))}
+              <form
+                onSubmit={(event) => {
+                  event.preventDefault();
+                  const key = new FormData(event.currentTarget).get("key");
+                  if (typeof key === "string" && key !== "") url.set({ cols: [...keys, key] });
+                }}
+              >
+                <input
+                  className="input"
+                  name="key"
+                  placeholder="Another metric key"
+                  aria-label="Another metric key"
+                />
+              </form>
+            </>
+          )}
+        </Menu>
+      </div>
+    </div>
+  );
+}

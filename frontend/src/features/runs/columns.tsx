@@ -1,0 +1,237 @@
+import { createColumnHelper, type ColumnDef } from "@tanstack/react-table";
+import { Link } from "react-router";
+import type { RecipeMetric, Run, SeriesAnswer } from "@/api/types";
+import { Better } from "@/charts/ChartFrame";
+import { Sparkline, type SparkPoints } from "@/charts/Sparkline";
+import { fromWire, plural } from "@/lib/numbers";
+import { isActive, isOver, statesSentence } from "@/lib/runStates";
+import { Id } from "@/ui/Notes";
+import { MeanCell, ValueText } from "@/ui/Quantity";
+import { StateBars, StateChip } from "@/ui/StateChip";
+import { Swatch } from "@/ui/Swatch";
+import { Icon } from "@/ui/Icon";
+import { elapsedText, RunProgressText } from "./RunProgressText";
+import { liveMean, type Row } from "./rows";
+
+export interface SparkColumn {
+  readonly key: string;
+  readonly byRun: ReadonlyMap<string, SparkPoints>;
+  readonly xMax: number;
+  readonly yRange: readonly [number, number];
+}
+
+export interface ColumnsInput {
+  readonly org: string;
+  readonly metrics: readonly RecipeMetric[];
+  readonly spark: SparkColumn | null;
+  readonly grouped: boolean;
+  readonly onToggleGroup: (row: Row) => void;
+}
+
+const helper = createColumnHelper<Row>();
+
+export function sparkColumn(key: string, answers: readonly SeriesAnswer[]): SparkColumn {
+  const byRun = new Map<string, SparkPoints>();
+  let xMax = 0;
+  const finite: number[] = [];
+  for (const answer of answers) {
+    if (answer.key !== key || answer.x.length === 0) continue;
+    const y = answer.value.map((value) => fromWire(value));
+    const broken = answer.non_finite.at(-1);
+    const lastX = answer.x.at(-1) ?? 0;
+    const x = [...answer.x];
+    if (broken !== undefined && broken.x >= lastX && Number.isFinite(y.at(-1))) {
+      x.push(broken.x);
+      y.push(NaN);
+    }
+    byRun.set(answer.run, { x, y });
+    xMax = Math.max(xMax, lastX);
+    finite.push(...y.filter(Number.isFinite));
+  }
+  finite.sort((a, b) => a - b);
+  const at = (share: number): number => finite[Math.floor(share * (finite.length - 1))] ?? 0;
+  return { key, byRun, xMax, yRange: [at(0), at(0.98)] };
+}
+
+function NameCell({
+  row,
+  org,
+  grouped,
+  onToggle,
+}: {
+  row: Row;
+  org: string;
+  grouped: boolean;
+  onToggle: () => void;
+}) {
+  if (row.kind === "group") {
+    return (
+      <span className="run-name">
+        <button
+          type="button"
+          className="chevron"
+          aria-expanded={row.open}
+          aria-label={`Runs of ${row.group.label}`}
+          onClick={onToggle}
+        >
+          <Icon name={row.open ? "chevronDown" : "chevronRight"} size={14} />
+        </button>
+        <Swatch index={row.style} />
+        <b title={row.group.label}>{row.group.label}</b>
+        <span className="quiet">{plural(row.group.n, "run")}</span>
+      </span>
+    );
+  }
+  const { run } = row;
+  return (
+    <span
+      className={row.nested ? "run-name run-name-nested" : grouped ? "run-name run-name-lone" : "run-name"}
+    >
+      {grouped && !row.nested && <Swatch index={row.style} />}
+      <Link to={`/o/${org}/runs/${run.id}`} title={run.name}>
+        {row.nested ? `seed ${run.seed}` : run.name}
+      </Link>
+      <Id id={run.id} />
+    </span>
+  );
+}
+
+function MetricCell({ row, metric }: { row: Row; metric: string }) {
+  if (row.kind === "run") {
+    const summary = row.run.metrics[metric];
+    const value = summary === undefined ? null : summary.last;
+    if (value === null && summary !== undefined && summary.n > 0) return <ValueText value={NaN} />;
+    return (
+      <span className="mean">
+        <ValueText value={value === null ? null : fromWire(value)} />
+        <span className="mean-half" />
+      </span>
+    );
+  }
+  const aggregate = row.group.metrics[metric];
+  if (aggregate !== undefined && aggregate.mean !== null) {
+    return <MeanCell mean={fromWire(aggregate.mean)} halfWidth={aggregate.half_width} n={aggregate.n} />;
+  }
+  const now = liveMean(row.members, metric);
+  if (now === null)
+    return (
+      <span className="mean">
+        <ValueText value={null} />
+        <span className="mean-half" />
+      </span>
+    );
+  return (
+    <span className="mean">
+      <ValueText value={now.mean} />
+      <span className="mean-half">
+        <span className="tag">n {now.n}, live</span>
+      </span>
+    </span>
+  );
+}
+
+function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
+  const runs: readonly Run[] = row.kind === "run" ? [row.run] : row.members;
+  const found = runs.flatMap((run) => spark.byRun.get(run.id) ?? []);
+  const longest = found.reduce<SparkPoints | null>(
+    (best, one) => (best === null || one.x.length > best.x.length ? one : best),
+    null,
+  );
+  if (longest === null) {
+    const waits = runs.every((run) => !isOver(run.state));
+    return <span className="quiet">{waits ? "no points yet" : "–"}</span>;
+  }
+  return (
+    <Sparkline
+      points={longest}
+      style={row.style}
+      xMax={spark.xMax}
+      yRange={spark.yRange}
+      label={`${spark.key} of ${row.kind === "run" ? row.run.name : row.group.label}`}
+    />
+  );
+}
+
+export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
+  const { org, grouped, spark, metrics } = input;
+  const fixed: ColumnDef<Row>[] = [
+    helper.display({
+      id: "name",
+      size: 296,
+      header: "Name",
+      meta: { sort: "name" },
+      cell: ({ row }) => (
+        <NameCell
+          row={row.original}
+          org={org}
+          grouped={grouped}
+          onToggle={() => input.onToggleGroup(row.original)}
+        />
+      ),
+    }),
+    helper.display({
+      id: "state",
+      size: 112,
+      header: "State",
+      meta: { sort: "state" },
+      cell: ({ row }) =>
+        row.original.kind === "run" ? (
+          <StateChip state={row.original.run.state} />
+        ) : (
+          <StateBars states={row.original.states} label={statesSentence(row.original.states)} />
+        ),
+    }),
+    helper.display({
+      id: "progress",
+      size: 330,
+      header: "Progress, or why it waits",
+      cell: ({ row }) =>
+        row.original.kind === "run" ? (
+          <RunProgressText run={row.original.run} />
+        ) : (
+          <span className="second">{statesSentence(row.original.states)}</span>
+        ),
+    }),
+  ];
+  const curve: ColumnDef<Row>[] =
+    spark === null
+      ? []
+      : [
+          helper.display({
+            id: "curve",
+            size: 124,
+            header: `${spark.key}, curve`,
+            cell: ({ row }) => <SparkCell row={row.original} spark={spark} />,
+          }),
+        ];
+  const values = metrics.map((metric) =>
+    helper.display({
+      id: `metric:${metric.key}`,
+      size: 150,
+      meta: { sort: `metric:${metric.key}`, number: true },
+      header: () => (
+        <>
+          {metric.key} <span className="quiet">{metric.unit}</span>
+          {metric.goal !== null && <Better goal={metric.goal} />}
+        </>
+      ),
+      cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} />,
+    }),
+  );
+  const elapsed = helper.display({
+    id: "elapsed",
+    size: 104,
+    header: "Elapsed",
+    meta: { sort: "created_at", number: true },
+    cell: ({ row }) => <ElapsedCell row={row.original} />,
+  });
+  return [...fixed, ...curve, ...values, elapsed];
+}
+
+function ElapsedCell({ row }: { row: Row }) {
+  if (row.kind === "run") return <span className="second">{elapsedText(row.run)}</span>;
+  const longest = [...row.members]
+    .filter((run) => run.started_at !== null && (isActive(run.state) || isOver(run.state)))
+    .sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""))[0];
+  return <span className="second">{longest === undefined ? "–" : elapsedText(longest)}</span>;
+}

@@ -1,0 +1,1 @@
+"""Networks as pure functions over pytrees of parameters: a Gemma-style decoder, MLP, deep autoencoder."""

@@ -1,0 +1,245 @@
+"""SONew, sparsified online Newton: the preconditioner is the inverse of the sparsest completion of a chain's statistics.
+
+Source: Devvrit, Duvvuri, Anil, Gupta, Hsieh and Dhillon, "A computationally efficient sparsified online Newton method",
+NeurIPS 2023 (arXiv 2311.10085), tridiagonal closed form and algorithm 3 (edge removal).
+
+Per tensor, its entries in a chain j = 0..n-1 along the fan-in of each output unit (last axis = outputs), g = gradient:
+
+    m = beta1 m + (1-beta1) g ;  v = beta2 v + (1-beta2) g_j^2 ;  e = beta2 e + (1-beta2) g_j g_{j+1}
+    mh = m/(1-beta1^t) ;  a = v/(1-beta2^t) + eps ;  b = e/(1-beta2^t)
+    c_j = a_j - b_j^2/a_{j+1} ;  psi_j = b_j/a_{j+1} ;  where c_j <= gamma a_j: psi_j = 0, c_j = a_j  (the edge is cut)
+    y_j = (mh_j - psi_j mh_{j+1}) / c_j ;  u_0 = y_0 ,  u_{j+1} = y_{j+1} - psi_j y_j             u = X mh, X = inverse of H
+    u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
+
+X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. There is no square root: ungrafted, u scales as 1/g.
+
+Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the theory
+sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code cuts at c_j <= 0.
+The graft's v is bias corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
+Reduces to: u = mh / (v_hat + eps) at band 0. Band >= 2 belongs into `_precondition`: `SonewState.couplings` is already one tensor a band.
+Cost: time O(n) elementwise; band + 2 numbers a parameter, in float32 even for bfloat16 parameters.
+
+>>> Options(band=1, graft="none").beta2
+0.99
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from models_core.optim._options import OptimizerOptions
+from models_core.spec import field
+
+if TYPE_CHECKING:
+    import optax
+    from jax import Array
+
+    Tree = Any
+
+_OPTIMIZER = "Optimizer"
+
+
+class Options(OptimizerOptions):
+    """Sparsified online Newton."""
+
+    kind: Literal["sonew"] = field("sonew", title="Optimizer", help="Sparsified online Newton (SONew).")
+    lr: float = field(
+        0.003, title="Learning rate", help="Step size after warm-up.", gt=0, le=10, format="log", section=_OPTIMIZER
+    )
+    band: int = field(
+        1,
+        title="Band",
+        help="Neighbours coupled on each side: 0 is diagonal, 1 tridiagonal.",
+        ge=0,
+        le=1,
+        section=_OPTIMIZER,
+    )
+    beta1: float = field(
+        0.9, title="Beta 1", help="Decay of the mean gradient.", ge=0, lt=1, section=_OPTIMIZER, advanced=True
+    )
+    beta2: float = field(
+        0.99,
+        title="Beta 2",
+        help="Decay of the second-moment statistics.",
+        ge=0,
+        lt=1,
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    eps: float = field(
+        1e-8,
+        title="Epsilon",
+        help="Added to the diagonal of the statistics.",
+        gt=0,
+        le=1,
+        format="log",
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    eps_scale: Literal["absolute", "relative"] = field(
+        "absolute",
+        title="Epsilon's scale",
+        help="Relative: times the largest absolute row sum of the tensor's statistics.",
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    gamma: float | None = field(
+        None,
+        title="Edge threshold",
+        help="An edge is cut where the conditional variance is below this share of the variance; empty: the rounding unit.",
+        ge=0,
+        lt=1,
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    graft: Literal["adam", "official", "rmsprop", "sgd", "none"] = field(
+        "adam",
+        title="Grafted norm",
+        help="Whose step length each tensor takes; official is Adam without bias correction of the second moment.",
+        section=_OPTIMIZER,
+    )
+    graft_eps: float = field(
+        1e-8,
+        title="Epsilon of the graft",
+        help="Added to the root in the grafted method's step.",
+        gt=0,
+        le=1,
+        format="log",
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    weight_decay: float = field(
+        0.0,
+        title="Weight decay",
+        help="Decoupled, times the learning rate.",
+        ge=0,
+        le=10,
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+
+
+class SonewState(NamedTuple):
+    """step: updates made. mean, square: m and v. couplings: for k = 1..band, the averages of g_j g_{j+k}; shapes as the parameters."""
+
+    step: Array
+    mean: Tree
+    square: Tree
+    couplings: tuple[Tree, ...]
+
+
+def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+    """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
+    import optax
+
+    stages = [scale_by_sonew(options)]
+    if options.weight_decay > 0:
+        stages.append(optax.add_decayed_weights(options.weight_decay))
+    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+
+
+def scale_by_sonew(options: Options) -> optax.GradientTransformation:
+    """The direction u of the module's docstring, before learning rate and weight decay."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    def statistics_dtype(leaf: Array) -> Any:
+        return jnp.float64 if leaf.dtype == jnp.float64 else jnp.float32
+
+    def init(params: Tree) -> SonewState:
+        def zeros() -> Tree:
+            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, statistics_dtype(leaf)), params)
+
+        return SonewState(jnp.zeros((), jnp.int32), zeros(), zeros(), tuple(zeros() for _ in range(options.band)))
+
+    def update(grads: Tree, state: SonewState, params: Tree | None = None) -> tuple[Tree, SonewState]:
+        step = optax.safe_increment(state.step)
+        exact = jax.tree.map(lambda leaf: leaf.astype(statistics_dtype(leaf)), grads)
+        mean = jax.tree.map(lambda m, g: _average(m, g, options.beta1), state.mean, exact)
+        square = jax.tree.map(lambda v, g: _average(v, g * g, options.beta2), state.square, exact)
+        couplings = tuple(
+            jax.tree.map(lambda e, g, k=k: _average(e, g * _shift(g, k, 0.0), options.beta2), coupling, exact)
+            for k, coupling in enumerate(state.couplings, start=1)
+        )
+        updates = jax.tree.map(
+            lambda g, x, m, v, *e: _direction(options, step, x, m, v, e).astype(g.dtype),
+            grads,
+            exact,
+            mean,
+            square,
+            *couplings,
+        )
+        return updates, SonewState(step, mean, square, couplings)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: tuple[Array, ...]) -> Array:
+    """One tensor's grafted update; m, v, e are its new raw averages."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    t = step.astype(v.dtype)
+    m_hat = m / (1 - options.beta1**t)
+    v_hat = v / (1 - options.beta2**t)
+    e_hat = tuple(coupling / (1 - options.beta2**t) for coupling in e)
+    eps = jnp.asarray(options.eps, v.dtype)
+    if options.eps_scale == "relative":
+        row_sums = v_hat + sum(jnp.abs(b) + jnp.abs(_shift(b, -k, 0.0)) for k, b in enumerate(e_hat, start=1))
+        eps = jnp.maximum(eps * jnp.max(row_sums), np.finfo(v.dtype).tiny)
+    gamma = float(np.finfo(v.dtype).eps) if options.gamma is None else options.gamma
+    u = _precondition(v_hat + eps, e_hat, m_hat, gamma)
+    match options.graft:
+        case "none":
+            return u
+        case "sgd":
+            step = g
+        case "rmsprop":
+            step = g / (jnp.sqrt(v_hat) + options.graft_eps)
+        case "adam":
+            step = m_hat / (jnp.sqrt(v_hat) + options.graft_eps)
+        case "official":
+            step = m_hat / (jnp.sqrt(v) + options.graft_eps)
+    length = jnp.sqrt(jnp.sum(u * u))
+    return u * jnp.where(length > 0, jnp.sqrt(jnp.sum(step * step)) / jnp.where(length > 0, length, 1), 0)
+
+
+def _precondition(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float) -> Array:
+    """X m for the statistics with diagonal `a` > 0 and off-diagonals `couplings`; edges cut where c <= gamma a."""
+    import jax.numpy as jnp
+
+    if not couplings:
+        return m / a
+    (b,) = couplings
+    # Rows condition on their upper neighbour: psi_j = b_j / a_{j+1}. The last entry has none; its b is zero by construction.
+    psi = b / _shift(a, 1, 1.0)
+    c = a - psi * b
+    # Written so that a c that is not a number cuts its edge too.
+    kept = c > gamma * a
+    psi = jnp.where(kept, psi, 0)
+    y = (m - psi * _shift(m, 1, 0.0)) / jnp.where(kept, c, a)
+    return y - _shift(psi * y, -1, 0.0)
+
+
+def _average(old: Array, new: Array, beta: float) -> Array:
+    return beta * old + (1 - beta) * new
+
+
+def _shift(x: Array, by: int, fill: float) -> Array:
+    """Entry j of the result is entry j + by of the chain, `fill` beyond its ends; shape kept.
+
+    The chain runs through all axes but the last, then on to the next index of the last axis.
+    """
+    import jax.numpy as jnp
+
+    columns = x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
+    edge = jnp.full((abs(by), 1), fill, x.dtype)
+    if by > 0:
+        following = jnp.concatenate([columns[:by, 1:], edge], axis=1)
+        moved = jnp.concatenate([columns[by:], following], axis=0)
+    else:
+        preceding = jnp.concatenate([edge, columns[by:, :-1]], axis=1)
+        moved = jnp.concatenate([preceding, columns[:by]], axis=0)
+    return moved.reshape(x.shape)

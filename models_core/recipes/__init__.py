@@ -1,0 +1,1 @@
+"""One file per kind of experiment. Recipes never import each other."""

@@ -1,0 +1,149 @@
+"""What every recipe's spec has in common: strict, frozen, hashable, and able to draw its own form.
+
+Standard library and pydantic only: the web process reads specs without an array library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Literal, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field as PydanticField
+from pydantic_core import PydanticCustomError
+
+from models_core.errors import SpecInvalid
+
+FieldPath = tuple[int | str, ...]
+
+
+class Spec(BaseModel):
+    """Base of every spec: unknown fields are refused, values are not coerced across types, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+    def canonical_json(self) -> str:
+        """The one text of this spec: every default written out, keys sorted, no white space."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, payload: object) -> Self:
+        """Validate untrusted JSON data.
+
+        Raises SpecInvalid whose `fields` maps each location to a sentence.
+        """
+        try:
+            # JSON mode of strict validation: lists become tuples and strings become enums, but "3" never becomes 3.
+            return cls.model_validate_json(json.dumps(payload, allow_nan=False))
+        except ValidationError as error:
+            raise SpecInvalid("The spec is not valid.", fields=_fields_of(error, cls)) from None
+        except (TypeError, ValueError) as error:
+            raise SpecInvalid("The spec is not JSON.", fields={"": str(error)}) from None
+
+
+def field(
+    default: Any = ...,
+    *,
+    title: str,
+    help: str,
+    unit: str = "",
+    section: str = "",
+    advanced: bool = False,
+    format: Literal["", "log", "seconds", "bytes"] = "",
+    **limits: Any,
+) -> Any:
+    """A spec field together with what its form control needs.
+
+    title: label, sentence case. help: one sentence. unit: shown inside the control ("steps", "examples").
+    section: heading under which the form shows it. advanced: folded away at first. format="log": the value spans decades.
+    limits: pydantic's own (ge, gt, le, lt, min_length, max_length, discriminator, ...).
+    """
+    extra: dict[str, Any] = {
+        key: value
+        for key, value in {"unit": unit, "section": section, "advanced": advanced, "x-format": format}.items()
+        if value
+    }
+    return PydanticField(default, title=title, description=help, json_schema_extra=extra or None, **limits)
+
+
+def refuse(at: str, reason: str) -> NoReturn:
+    """For model validators: refuse a combination and name the field that should change.
+
+    at: location below the model being validated, dotted ("target.metric"). reason: a sentence.
+    """
+    raise PydanticCustomError("refused", "{reason}", {"at": at, "reason": reason})
+
+
+def spec_hash(recipe: str, version: str, spec: Spec) -> str:
+    """sha256 over recipe, version and the canonical spec, 64 hex digits. The seed is not part of it."""
+    head = json.dumps([recipe, version], separators=(",", ":"))
+    return hashlib.sha256(f"{head}\n{spec.canonical_json()}".encode()).hexdigest()
+
+
+def _fields_of(error: ValidationError, spec_type: type[BaseModel]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False, include_context=True):
+        location, _ = _walk(spec_type, item["loc"])
+        if item["type"] == "refused":
+            location.append(item["ctx"]["at"])
+        found.setdefault(".".join(location), _sentence(item, spec_type))
+    return found
+
+
+def _sentence(item: Any, spec_type: type[BaseModel]) -> str:
+    if item["type"] == "missing":
+        return "This field is required."
+    if item["type"] == "extra_forbidden":
+        name = str(item["loc"][-1])
+        _, models = _walk(spec_type, item["loc"][:-1])
+        near = get_close_matches(name, [known for model in models for known in model.model_fields], n=1)
+        return f"Unknown field {name}." + (f" Did you mean {near[0]}?" if near else "")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message if message.endswith((".", "?")) else message + "."
+
+
+def _walk(spec_type: type[BaseModel], path: FieldPath) -> tuple[list[str], list[type[BaseModel]]]:
+    """The JSON location that a pydantic location means, and the models that may stand there.
+
+    pydantic puts a discriminated union's tag into its locations; the JSON has no such level.
+    """
+    location: list[str] = []
+    here = [spec_type]
+    for part in path:
+        tagged = [model for model in here if isinstance(part, str) and part in _tags(model)]
+        if location and tagged and all(part not in model.model_fields for model in here):
+            here = tagged
+            continue
+        location.append(str(part))
+        below = [
+            inner
+            for model in here
+            if isinstance(part, str) and part in model.model_fields
+            for inner in _models_in(model.model_fields[part].annotation)
+        ]
+        here = below or here
+    return location, here
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """The values by which a discriminated union may recognise this model."""
+    return {
+        value
+        for info in model.model_fields.values()
+        if typing.get_origin(info.annotation) is Literal
+        for value in typing.get_args(info.annotation)
+        if isinstance(value, str)
+    }
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif typing.get_origin(annotation) is not None or isinstance(annotation, types.UnionType):
+        for argument in typing.get_args(annotation):
+            yield from _models_in(argument)

@@ -1,0 +1,1 @@
+"""What recipes share: train step, learning-rate schedules, evaluation, snapshots of state, pacing of events."""

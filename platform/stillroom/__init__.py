@@ -1,0 +1,1 @@
+"""The web side of Stillroom: one Django app per domain."""

@@ -1,0 +1,1 @@
+"""Leaderboards: benchmarks that freeze a task, and the rankings that runs enter by themselves."""

@@ -1,0 +1,79 @@
+"""Doors to leaderboards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stillroom.boards.models import Benchmark
+from stillroom.boards.schemas import BenchmarkIn, BenchmarkList, BenchmarkOut, BenchmarkPatch, RankingOut
+from stillroom.boards.selectors import Entry, benchmark_access, ranking
+from stillroom.boards.services import benchmark_create, benchmark_delete
+from stillroom.tenants.doors import Door, DoorRequest
+from stillroom.tenants.policies import Can
+
+door = Door(tags=["leaderboards"])
+
+
+@door.get("/benchmarks", needs=Can.RUN_READ, response=BenchmarkList)
+def benchmark_list(request: DoorRequest, org: str | None = None) -> object:
+    """The organisation's leaderboards."""
+    with request.door.org(org):
+        return {"items": [_out(row) for row in Benchmark.objects.select_related("tenant").order_by("name", "-version")]}
+
+
+@door.post("/benchmarks", needs=Can.BENCHMARK_MANAGE, response={201: BenchmarkOut})
+def benchmark_make(request: DoorRequest, payload: BenchmarkIn, org: str | None = None) -> object:
+    """Make a leaderboard; the same name again makes its next version."""
+    with request.door.org(org) as member:
+        row = benchmark_create(member=member, values=payload.model_dump())
+        return 201, _out(Benchmark.objects.select_related("tenant").get(id=row.id))
+
+
+@door.get("/benchmarks/{benchmark}", needs=Can.RUN_READ, response=RankingOut)
+def benchmark_get(request: DoorRequest, benchmark: str) -> object:
+    """A leaderboard with its ranking, computed from the runs as they are now."""
+    with benchmark_access(request.door, benchmark) as (_, found):
+        return {**_out(found), "entries": [_entry(found, entry) for entry in ranking(found)]}
+
+
+@door.patch("/benchmarks/{benchmark}", needs=Can.BENCHMARK_MANAGE, response=BenchmarkOut)
+def benchmark_change(request: DoorRequest, benchmark: str, payload: BenchmarkPatch) -> object:
+    """Change the description or the target; what is ranked stays frozen."""
+    with benchmark_access(request.door, benchmark) as (_, found):
+        for name, value in payload.model_dump(exclude_unset=True).items():
+            setattr(found, name, value)
+        found.save(update_fields=["description", "target"])
+        return _out(found)
+
+
+@door.delete("/benchmarks/{benchmark}", needs=Can.BENCHMARK_MANAGE, response={204: None})
+def benchmark_remove(request: DoorRequest, benchmark: str) -> object:
+    """Remove a leaderboard; its runs stay."""
+    with benchmark_access(request.door, benchmark) as (member, found):
+        benchmark_delete(member=member, benchmark=found)
+        return 204, None
+
+
+def _out(row: Benchmark) -> dict[str, Any]:
+    fields = ("id", "name", "description", "recipe", "frozen", "metric", "reduce", "goal", "target", "seeds", "version")
+    return {**{name: getattr(row, name) for name in fields}, "org": row.tenant.slug, "created_at": row.created_at}
+
+
+def _entry(benchmark: Benchmark, entry: Entry) -> dict[str, Any]:
+    standing, found = entry.standing, entry.standing.interval
+    steps = standing.steps_to_target
+    return {
+        "label": entry.label,
+        "spec_hash": standing.key,
+        "spec": entry.differences,
+        "n": standing.n,
+        "failed": standing.failed,
+        "mean": found.mean if found else None,
+        "lo": found.low if found and found.half_width is not None else None,
+        "hi": found.high if found and found.half_width is not None else None,
+        "rank": standing.rank,
+        "reached": standing.reached,
+        "steps_to_target": {"mean": steps.mean, "half_width": steps.half_width, "n": steps.n} if steps else None,
+        "runs": entry.runs,
+        "complete": standing.n >= benchmark.seeds,
+    }

@@ -1,0 +1,133 @@
+"""Benchmarks, the runs that match them, and their rankings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stillroom.boards.models import Benchmark
+from stillroom.boards.ranking import Result, Standing, standings
+from stillroom.core.errors import NotFound
+from stillroom.core.tenancy import tenant_tx
+from stillroom.runs.lifecycle import TERMINAL, State
+from stillroom.runs.models import Run, Series
+from stillroom.runs.selectors import summaries
+from stillroom.telemetry.selectors.visible import visible_points
+from stillroom.tenants.callers import Member
+from stillroom.tenants.doors import Passage
+
+MISSING = object()
+
+
+@contextmanager
+def benchmark_access(door: Passage, benchmark_id: str) -> Iterator[tuple[Member, Benchmark]]:
+    """Enter the tenant of a benchmark that the caller may see; NotFound for any other id."""
+    for member in door.candidates():
+        with tenant_tx(member.tenant_id):
+            found = Benchmark.objects.select_related("tenant").filter(id=benchmark_id).first()
+            if found is not None:
+                member.require(door.needs)
+                yield member, found
+                return
+    raise NotFound("This leaderboard")
+
+
+def spec_value(spec: Any, path: str) -> Any:
+    """The value at a dotted path, or MISSING."""
+    for part in path.split("."):
+        if not isinstance(spec, dict) or part not in spec:
+            return MISSING
+        spec = spec[part]
+    return spec
+
+
+def flat(spec: Any, prefix: str = "") -> dict[str, Any]:
+    """A spec as dotted paths."""
+    if not isinstance(spec, dict):
+        return {prefix: spec}
+    return {
+        path: value
+        for key, inner in spec.items()
+        for path, value in flat(inner, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def matches(benchmark: Benchmark, recipe: str, spec: Any) -> bool:
+    """Whether a run of that recipe and spec enters the benchmark."""
+    return benchmark.recipe == recipe and all(spec_value(spec, path) == value for path, value in benchmark.frozen.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a ranking: its standing, what distinguishes its spec, and its runs."""
+
+    standing: Standing
+    label: str
+    differences: dict[str, Any]
+    runs: list[str]
+
+
+def ranking(benchmark: Benchmark) -> list[Entry]:
+    """All entries, best first. Two queries, and two more for each run when there is a target."""
+    rows = Run.objects.filter(recipe=benchmark.recipe, state__in=[state.value for state in TERMINAL]).exclude(
+        state=State.CANCELLED
+    )
+    by_spec: dict[str, list[Run]] = defaultdict(list)
+    for run in rows.order_by("created_at", "id"):
+        if matches(benchmark, run.recipe, run.spec):
+            by_spec[run.spec_hash].append(run)
+    metrics = summaries([run.id for found in by_spec.values() for run in found], [benchmark.metric])
+    results = {
+        spec_hash: [_result(benchmark, run, metrics.get(run.id, {}).get(benchmark.metric)) for run in found]
+        for spec_hash, found in by_spec.items()
+    }
+    placed = standings(results, goal=benchmark.goal, target=benchmark.target)
+    differing = _differing({spec_hash: flat(found[0].spec) for spec_hash, found in by_spec.items()}, set(benchmark.frozen))
+    return [
+        Entry(
+            standing=standing,
+            label=_label(by_spec[standing.key][0]),
+            differences={path: spec_value(by_spec[standing.key][0].spec, path) for path in differing}
+            if len(by_spec) > 1
+            else {},
+            runs=[run.id for run in by_spec[standing.key]],
+        )
+        for standing in placed
+    ]
+
+
+def _label(run: Run) -> str:
+    return run.arm or run.name.rsplit(", seed", 1)[0]
+
+
+def _differing(specs: dict[str, dict[str, Any]], frozen: set[str]) -> list[str]:
+    paths = sorted({path for spec in specs.values() for path in spec})
+    return [
+        path
+        for path in paths
+        if path not in frozen and len({repr(spec.get(path, MISSING)) for spec in specs.values()}) > 1
+    ]
+
+
+def _result(benchmark: Benchmark, run: Run, summary: Series | None) -> Result:
+    if run.state != State.SUCCEEDED or summary is None:
+        return Result(run.id, run.seed, None)
+    column = {"last": summary.last, "min": summary.low, "max": summary.high}[benchmark.reduce]
+    return Result(run.id, run.seed, column, _target_step(benchmark, run, summary))
+
+
+def _target_step(benchmark: Benchmark, run: Run, summary: Series) -> int | None:
+    """The first step at which the metric met the target; read from points only when the extremes say that it did."""
+    if benchmark.target is None:
+        return None
+    best = summary.low if benchmark.goal == "min" else summary.high
+    if best is None or (best > benchmark.target if benchmark.goal == "min" else best < benchmark.target):
+        return None
+    points = visible_points(run.id, [benchmark.metric])[benchmark.metric]
+    met = points.value <= benchmark.target if benchmark.goal == "min" else points.value >= benchmark.target
+    return int(points.step[np.flatnonzero(met)].min()) if np.any(met) else None

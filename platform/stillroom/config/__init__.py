@@ -1,0 +1,1 @@
+"""Composition root: settings, environment, routes, and the ASGI and Celery applications."""

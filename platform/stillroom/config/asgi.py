@@ -1,0 +1,20 @@
+"""The ASGI application: HTTP by Django, `/ws/live` by Channels."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stillroom.config.settings")
+http = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  (Django must be set up first)
+from django.urls import path  # noqa: E402
+
+from stillroom.live.admission import Admission  # noqa: E402
+from stillroom.live.consumers import LiveConsumer  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {"http": http, "websocket": Admission(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))}
+)

@@ -1,0 +1,55 @@
+"""Middleware of every request: an id that runs through logs and errors, and the content-security policy."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+GIVEN_ID = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
+APP_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# The console's theme (django-unfold) evaluates expressions in attributes; it is for administrators only.
+CONSOLE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# A file of a run is hostile: it may be looked at, never run.
+SANDBOX_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestIdMiddleware:
+    """Takes the caller's X-Request-ID when it is plain, makes one otherwise, and binds it to every log line."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if GIVEN_ID.match(given) else secrets.token_hex(8)
+        request.request_id = request_id  # type: ignore[attr-defined]
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            response = self.get_response(request)
+        response["X-Request-ID"] = request_id
+        return response
+
+
+class ContentSecurityMiddleware:
+    """Sets the policy that fits the page, unless the view has set a stricter one."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if "Content-Security-Policy" not in response:
+            console = request.path.startswith("/admin/")
+            response["Content-Security-Policy"] = CONSOLE_POLICY if console else APP_POLICY
+        return response

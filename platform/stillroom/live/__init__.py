@@ -1,0 +1,1 @@
+"""Live views: subscribe, replay, follow."""

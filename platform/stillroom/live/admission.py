@@ -1,0 +1,77 @@
+"""Who may open a socket: a browser with a session from an allowed origin, or a script with a bearer token."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.http.request import split_domain_port, validate_host
+from django.utils.crypto import constant_time_compare
+
+from stillroom.accounts.models import User
+from stillroom.core.errors import StillroomError
+from stillroom.tenants.callers import Caller, caller_from_bearer, caller_from_user
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+REFUSED = 4401
+
+
+class Admission:
+    """ASGI middleware that puts `scope["caller"]` (None: refused) before the consumer sees the connection."""
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+        scope = {**scope, "caller": await caller_of(headers), "credentials": headers}
+        await self.inner(scope, receive, send)
+
+
+@database_sync_to_async
+def caller_of(headers: dict[str, str]) -> Caller | None:
+    """The caller behind a handshake's headers. Also asked again while the socket lives, since rights may end."""
+    try:
+        scheme, _, text = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            caller = caller_from_bearer(text.strip())
+            return caller if caller.user is not None else None
+        if not _origin_allowed(headers.get("origin", ""), headers.get("host", "")):
+            return None
+        user = _session_user(headers.get("cookie", ""))
+        return caller_from_user(user) if user is not None else None
+    except StillroomError:
+        return None
+
+
+def _origin_allowed(origin: str, host: str) -> bool:
+    """A page of this site: an origin from the settings, or the very host that was connected to, if it is one of ours."""
+    if origin in settings.LIVE_ORIGINS:
+        return True
+    domain, _ = split_domain_port(host)
+    return urlsplit(origin).netloc == host and bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def _session_user(cookie: str) -> User | None:
+    """The user of a session cookie, checked as Django's own middleware does."""
+    try:
+        jar = SimpleCookie(cookie)
+    except CookieError:
+        return None
+    morsel = jar.get(settings.SESSION_COOKIE_NAME)
+    if morsel is None:
+        return None
+    session = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value)
+    user_id, backend = session.get(SESSION_KEY), session.get(BACKEND_SESSION_KEY)
+    if user_id is None or backend not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None or not constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
+        return None
+    return user

@@ -1,0 +1,77 @@
+"""Doors to studies."""
+
+from __future__ import annotations
+
+from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
+from stillroom.runs.api.runs import Key
+from stillroom.runs.models import Study
+from stillroom.runs.schemas import StoppedOut, StudyIn, StudyList, StudyOut
+from stillroom.runs.selectors import project_get, study_access
+from stillroom.runs.services.control import study_cancel
+from stillroom.runs.services.submit import Request, body_hash, study_submit
+from stillroom.tenants.doors import Door, DoorRequest
+from stillroom.tenants.policies import Can
+
+door = Door(tags=["studies"])
+
+
+@door.post("/orgs/{org}/projects/{project}/studies", needs=Can.RUN_SUBMIT, response={201: StudyOut})
+def study_create(request: DoorRequest, org: str, project: str, payload: StudyIn, key: Key = None) -> object:
+    """Submit arms times seeds of one recipe; each arm's spec is laid over the base spec."""
+    with request.door.org(org) as member:
+        place = project_get(project)
+        base = Request(
+            recipe=payload.recipe,
+            spec=payload.spec,
+            tags=payload.tags,
+            notes=payload.notes,
+            resources=payload.resources.parsed(),
+            priority=payload.priority,
+            max_attempts=payload.max_attempts,
+            parent=payload.parent,
+        )
+        study = study_submit(
+            member=member,
+            project=place,
+            name=payload.name,
+            base=base,
+            arms=[(arm.name, arm.spec) for arm in payload.arms] or [("", {})],
+            seeds=payload.seeds,
+            idempotency_key=key,
+            fingerprint=body_hash({"project": place.id, **payload.model_dump(mode="json")}),
+        )
+        return 201, StudyOut.of(Study.objects.select_related("project", "tenant").get(id=study.id))
+
+
+@door.get("/orgs/{org}/projects/{project}/studies", needs=Can.RUN_READ, response=StudyList)
+def study_list(
+    request: DoorRequest, org: str, project: str, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+) -> object:
+    """A project's studies, newest first."""
+    limit = max(1, min(limit, MAX_LIMIT))
+    with request.door.org(org):
+        rows = Study.objects.select_related("project", "tenant").filter(project=project_get(project))
+        if cursor:
+            at, last = decode_cursor(cursor, length=2)
+            rows = rows.filter(created_at__lte=at).exclude(created_at=at, id__gte=last)
+        page = list(rows.order_by("-created_at", "-id")[: limit + 1])
+        more = len(page) > limit
+        last_row = page[limit - 1] if more else None
+        return {
+            "items": [StudyOut.of(study) for study in page[:limit]],
+            "next_cursor": encode_cursor([last_row.created_at.isoformat(), last_row.id]) if last_row else None,
+        }
+
+
+@door.get("/studies/{study}", needs=Can.RUN_READ, response=StudyOut)
+def study_get(request: DoorRequest, study: str) -> object:
+    """One study."""
+    with study_access(request.door, study) as (_, found):
+        return StudyOut.of(found)
+
+
+@door.post("/studies/{study}/cancel", needs=Can.RUN_CONTROL, response=StoppedOut)
+def study_stop(request: DoorRequest, study: str) -> object:
+    """Cancel every run of the study that has not ended."""
+    with study_access(request.door, study) as (member, found):
+        return {"stopped": study_cancel(study=found, member=member)}

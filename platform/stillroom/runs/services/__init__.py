@@ -1,0 +1,1 @@
+"""Changes to projects, studies and runs."""

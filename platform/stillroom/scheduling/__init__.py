@@ -1,0 +1,1 @@
+"""Nodes, devices, quotas, leases and the decision who runs next."""

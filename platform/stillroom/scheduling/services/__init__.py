@@ -1,0 +1,1 @@
+"""Leases, devices, nodes: every change on the machine side."""

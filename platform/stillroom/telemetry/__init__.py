@@ -1,0 +1,1 @@
+"""Metric series, logs and artifacts: one ingest service, and selectors that never lose an extreme."""

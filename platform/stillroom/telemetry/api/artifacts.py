@@ -1,0 +1,116 @@
+"""Doors to artifacts: streamed in, listed, and read back with ranges."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+
+from stillroom.core.errors import Invalid, NotFound
+from stillroom.core.http import SANDBOX_POLICY
+from stillroom.core.tenancy import tenant_tx
+from stillroom.runs.selectors import run_access
+from stillroom.telemetry.models import ArtifactFile
+from stillroom.telemetry.schemas import ArtifactList, ArtifactOut
+from stillroom.telemetry.selectors.artifacts import artifact_get, artifacts
+from stillroom.telemetry.services.artifacts import artifact_publish, artifact_receive, path_check, stored_file
+from stillroom.tenants.doors import Door, DoorRequest
+from stillroom.tenants.policies import Can
+
+door = Door(tags=["artifacts"])
+CHUNK = 1024 * 1024
+RANGE = re.compile(r"\Abytes=(\d*)-(\d*)\Z")
+
+
+@contextmanager
+def _run_scope(request: DoorRequest, run: str) -> Iterator[str]:
+    """Enter the run's tenant as its attempt or as a member; yields the tenant."""
+    grant = request.door.run_grant(run)
+    if grant is not None:
+        with tenant_tx(grant.tenant_id):
+            yield grant.tenant_id
+        return
+    with run_access(request.door, run) as (member, _):
+        yield member.tenant_id
+
+
+@door.get("/runs/{run}/artifacts", needs=Can.RUN_READ, response=ArtifactList)
+def artifact_list(request: DoorRequest, run: str) -> object:
+    """The run's files, each path once."""
+    with _run_scope(request, run):
+        return {"items": artifacts(run)}
+
+
+@door.put("/runs/{run}/artifacts/{path:path}", needs=Can.RUN_WRITE, response={201: ArtifactOut})
+def artifact_put(request: DoorRequest, run: str, path: str, epoch: int, sha256: str | None = None) -> object:
+    """Store a file of the current attempt. Repeating the call changes nothing."""
+    path = path_check(path)
+    with _run_scope(request, run) as tenant:
+        pass
+    digest, size = artifact_receive(tenant_id=tenant, chunks=iter(lambda: request.read(CHUNK), b""), sha256=sha256)
+    with tenant_tx(tenant):
+        return 201, artifact_publish(run_id=run, epoch=epoch, path=path, sha256=digest, size_bytes=size)
+
+
+@door.get("/runs/{run}/artifacts/{path:path}", needs=Can.RUN_READ, response={200: None, 206: None})
+def artifact_read(request: DoorRequest, run: str, path: str, sha256: str | None = None) -> HttpResponseBase:
+    """A file's bytes, whole or in a range."""
+    with _run_scope(request, run) as tenant:
+        row = artifact_get(run, path_check(path), sha256)
+    file = stored_file(tenant, row.sha256)
+    if not file.is_file():
+        raise NotFound("The content of this artifact")
+    response = _response(request, row, file)
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = f'"{row.sha256}"'
+    response["Content-Security-Policy"] = SANDBOX_POLICY
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(Path(row.path).name)}"
+    return response
+
+
+def _response(request: DoorRequest, row: ArtifactFile, file: Path) -> HttpResponseBase:
+    if request.headers.get("If-None-Match") == f'"{row.sha256}"':
+        return HttpResponse(status=304)
+    start, stop, partial = _range(request.headers.get("Range", ""), row.size_bytes)
+    response = StreamingHttpResponse(_chunks(file, start, stop), content_type=row.media_type, status=206 if partial else 200)
+    response["Content-Length"] = str(stop - start)
+    if partial:
+        response["Content-Range"] = f"bytes {start}-{stop - 1}/{row.size_bytes}"
+    return response
+
+
+def _range(header: str, size: int) -> tuple[int, int, bool]:
+    found = RANGE.match(header.strip())
+    if not header or found is None or found.group(0) == "bytes=-":
+        return 0, size, False
+    first, last = found.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+    if start >= stop:
+        error = Invalid(f"The range lies outside the {size} bytes.", fields={"Range": f"0 to {size - 1}."}, code="range")
+        error.status = 416  # type: ignore[misc]
+        raise error
+    return start, stop, True
+
+
+async def _chunks(file: Path, start: int, stop: int) -> AsyncIterator[bytes]:
+    handle = await asyncio.to_thread(file.open, "rb")
+    try:
+        await asyncio.to_thread(handle.seek, start)
+        left = stop - start
+        while left:
+            chunk = await asyncio.to_thread(handle.read, min(CHUNK, left))
+            if not chunk:
+                return
+            left -= len(chunk)
+            yield chunk
+    finally:
+        handle.close()

@@ -1,0 +1,94 @@
+"""Points as compressed columns: delta, byte shuffle, zstd. Values that fit float32 exactly are kept as float32.
+
+Layout before compression: version (u8), flags (u8), count (u32), first step (i64), first time (i64, microseconds), then the
+shuffled bytes of step deltas (i64), time deltas (i64) and values (f4 or f8). Times are rounded to microseconds.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import zstandard
+
+VERSION = 1
+LEVEL = 3
+_HEAD = struct.Struct("<BBIqq")
+_FLOAT32 = 1
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Parallel columns of one series: step (int64), value (float64), time (float64, seconds since 1970)."""
+
+    step: Ints
+    value: Floats
+    time: Floats
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __getitem__(self, index: Any) -> Points:
+        return Points(self.step[index], self.value[index], self.time[index])
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+    @classmethod
+    def join(cls, parts: list[Points]) -> Points:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return cls.empty()
+        return cls(
+            np.concatenate([part.step for part in parts]),
+            np.concatenate([part.value for part in parts]),
+            np.concatenate([part.time for part in parts]),
+        )
+
+
+def encode(points: Points) -> bytes:
+    """Compress at least one point."""
+    micros = np.rint(points.time * 1e6).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = points.value.astype(np.float32)
+        fits = bool(np.array_equal(narrow.astype(np.float64), points.value, equal_nan=True))
+        # Differences of int64 may wrap around; the cumulative sum wraps back.
+        steps, times = np.diff(points.step), np.diff(micros)
+    values = narrow.view(np.uint8) if fits else points.value.view(np.uint8)
+    head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micros[0]))
+    body = _shuffle(steps.view(np.uint8), 8) + _shuffle(times.view(np.uint8), 8) + _shuffle(values, 4 if fits else 8)
+    return zstandard.ZstdCompressor(level=LEVEL).compress(head + body)
+
+
+def decode(blob: bytes | memoryview) -> Points:
+    """The inverse of `encode`; raises ValueError on another version."""
+    raw = zstandard.ZstdDecompressor().decompress(bytes(blob))
+    version, flags, n, step0, micro0 = _HEAD.unpack_from(raw)
+    if version != VERSION:
+        raise ValueError(f"chunk of version {version}")
+    width = 4 if flags & _FLOAT32 else 8
+    at = _HEAD.size
+    deltas = (n - 1) * 8
+    steps = _unshuffle(raw[at : at + deltas], 8).view(np.int64)
+    micros = _unshuffle(raw[at + deltas : at + 2 * deltas], 8).view(np.int64)
+    values = _unshuffle(raw[at + 2 * deltas :], width).view(np.float32 if width == 4 else np.float64)
+    with np.errstate(over="ignore"):
+        step = np.cumsum(np.concatenate(([step0], steps)), dtype=np.int64)
+        micro = np.cumsum(np.concatenate(([micro0], micros)), dtype=np.int64)
+    return Points(step, values.astype(np.float64), micro / 1e6)
+
+
+def _shuffle(data: np.ndarray[Any, np.dtype[np.uint8]], width: int) -> bytes:
+    return data.reshape(-1, width).T.tobytes()
+
+
+def _unshuffle(data: bytes, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(width, -1).T).reshape(-1)

@@ -1,0 +1,1 @@
+"""The only readers of metric chunks and log chunks."""

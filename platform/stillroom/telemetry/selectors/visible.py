@@ -1,0 +1,45 @@
+"""Points that count: in order of arrival, without those that a later attempt has done again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from stillroom.runs.models import Attempt
+from stillroom.telemetry.codec import Points, decode
+from stillroom.telemetry.models import SeriesChunk
+
+NOTHING_KEPT = -(2**63)
+
+
+def horizons(run_id: str) -> dict[int, int]:
+    """For each epoch the last step of it that still counts; epochs without a limit are left out. One query."""
+    limits: dict[int, int] = {}
+    lowest: int | None = None
+    rows = Attempt.objects.filter(run_id=run_id, claimed_at__isnull=False).order_by("-epoch")
+    for epoch, resume_step in rows.values_list("epoch", "resume_step"):
+        if lowest is not None:
+            limits[epoch] = lowest
+        step = NOTHING_KEPT if resume_step is None else resume_step
+        lowest = step if lowest is None else min(lowest, step)
+    return limits
+
+
+def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, Points]:
+    """All visible points by key, in order of arrival. Two queries."""
+    limits = horizons(run_id)
+    rows = SeriesChunk.objects.filter(run_id=run_id).order_by("epoch", "seq_lo")
+    if keys is not None:
+        rows = rows.filter(series__key__in=list(keys))
+    parts: dict[str, list[Points]] = defaultdict(list)
+    for key, epoch, columns in rows.values_list("series__key", "epoch", "columns"):
+        points = decode(columns)
+        if epoch in limits:
+            keep = points.step <= limits[epoch]
+            if not np.all(keep):
+                points = points[keep]
+        if len(points):
+            parts[key].append(points)
+    return {key: Points.join(found) for key, found in parts.items()}

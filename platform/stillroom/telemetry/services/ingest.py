@@ -1,0 +1,230 @@
+"""Ingest: one transaction per numbered batch. One SQL update is fence, dedupe and order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import zstandard
+from django.conf import settings
+from django.db import connection
+
+from stillroom.core.errors import Conflict, Invalid, NotFound
+from stillroom.core.frames import encode_frame
+from stillroom.core.tenancy import current_tenant
+from stillroom.runs.models import RunFence, Series
+from stillroom.telemetry.batches import Batch
+from stillroom.telemetry.codec import Points, encode
+from stillroom.telemetry.selectors.visible import visible_points
+
+IDLE_FLUSH_MS, WATCHED_FLUSH_MS = 1000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answer to a batch: the last batch stored, what the sender shall do, and the frame for viewers (None: a repetition)."""
+
+    last_seq: int
+    intent: str
+    project_id: str
+    frame: bytes | None
+
+
+_ADVANCE = """
+update run_fence f set last_seq = %(seq)s, last_hash = %(hash)s, ingested_at = clock_timestamp(),
+       progress = coalesce(%(progress)s::jsonb, f.progress), log_lines = f.log_lines + %(lines)s
+  from run r
+ where f.run_id = %(run)s and r.id = f.run_id and f.epoch = %(epoch)s and f.open and f.last_seq = %(seq)s - 1
+returning f.log_lines, f.key_count, r.intent, r.project_id
+"""
+
+# `last` follows the last point that arrived; `low` and `high` are over finite values. Key order keeps writers from deadlock.
+_SUMMARISE = """
+insert into series (tenant_id, run_id, key, n, last, last_step, low, low_step, high, high_step, non_finite)
+select %(tenant)s, %(run)s, * from unnest(%(key)s::text[], %(n)s::bigint[], %(last)s::float8[], %(last_step)s::bigint[],
+       %(low)s::float8[], %(low_step)s::bigint[], %(high)s::float8[], %(high_step)s::bigint[], %(non_finite)s::bigint[])
+ order by 3
+on conflict (run_id, key) do update set
+       n = series.n + excluded.n, last = excluded.last, last_step = excluded.last_step,
+       low = least(series.low, excluded.low), high = greatest(series.high, excluded.high),
+       low_step = case when series.low <= excluded.low or excluded.low is null then series.low_step else excluded.low_step end,
+       high_step = case when series.high >= excluded.high or excluded.high is null then series.high_step else excluded.high_step end,
+       non_finite = series.non_finite + excluded.non_finite
+returning key, id, (xmax = 0)
+"""
+
+_STORE = """
+insert into series_chunk (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns)
+select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high, 1, c.columns
+  from unnest(%(series)s::bigint[], %(n)s::int[], %(step_lo)s::bigint[], %(step_hi)s::bigint[], %(low)s::float8[],
+       %(high)s::float8[], %(columns)s::bytea[]) as c(series_id, n, step_lo, step_hi, low, high, columns)
+"""
+
+
+def ingest(*, run_id: str, batch: Batch) -> Stored:
+    """Store a batch of the open tenant's run once, or say why not.
+
+    Raises Conflict with code ingest.stale_epoch, ingest.gap (with `last_seq`) or ingest.seq_conflict; NotFound; Invalid when
+    the run has too many keys. The caller publishes `frame` after commit. Four statements for any number of series.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ADVANCE,
+            {
+                "run": run_id,
+                "epoch": batch.epoch,
+                "seq": batch.seq,
+                "hash": batch.digest,
+                "progress": orjson.dumps(batch.progress).decode() if batch.progress else None,
+                "lines": len(batch.logs),
+            },
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return _explain(run_id, batch)
+        log_lines, key_count, intent, project_id = row
+        if batch.seq == 1 and batch.epoch > 1:
+            _rebuild_summaries(run_id)
+        if batch.series:
+            _write_series(cursor, run_id, batch, key_count)
+        first_line = log_lines - len(batch.logs)
+        if batch.logs:
+            _write_logs(cursor, run_id, batch, first_line)
+    return Stored(batch.seq, intent, project_id, _frame(run_id, batch, first_line))
+
+
+def _explain(run_id: str, batch: Batch) -> Stored:
+    """Why the update changed nothing. Order matters: epoch, repetition, closed, gap."""
+    fence = RunFence.objects.select_related("run").filter(run_id=run_id).first()
+    if fence is None:
+        raise NotFound("This run")
+    if fence.epoch != batch.epoch:
+        raise Conflict(f"Attempt {batch.epoch} of this run is over.", code="ingest.stale_epoch", epoch=fence.epoch)
+    if fence.last_seq >= batch.seq:
+        if fence.last_seq == batch.seq and bytes(fence.last_hash or b"") != batch.digest:
+            message = f"Batch {batch.seq} was stored with other content. Two writers?"
+            raise Conflict(message, code="ingest.seq_conflict", last_seq=fence.last_seq)
+        return Stored(fence.last_seq, fence.run.intent, fence.run.project_id, None)
+    if not fence.open:
+        raise Conflict("This attempt is over.", code="ingest.stale_epoch", epoch=fence.epoch)
+    message = f"Batch {batch.seq} came after {fence.last_seq}. Send from {fence.last_seq + 1}."
+    raise Conflict(message, code="ingest.gap", last_seq=fence.last_seq)
+
+
+def _write_series(cursor: Any, run_id: str, batch: Batch, key_count: int) -> None:
+    tenant = current_tenant()
+    summary = _summary_columns(batch.series)
+    cursor.execute(_SUMMARISE, {"tenant": tenant, "run": run_id, **summary})
+    rows = cursor.fetchall()
+    fresh = sum(1 for _, _, is_new in rows if is_new)
+    if fresh:
+        if key_count + fresh > settings.ENV.max_keys:
+            message = f"A run may have at most {settings.ENV.max_keys} metric keys."
+            raise Invalid(message, fields={"series": message}, code="ingest.too_many_keys")
+        cursor.execute("update run_fence set key_count = key_count + %s where run_id = %s", [fresh, run_id])
+    ids = {key: series_id for key, series_id, _ in rows}
+    chunks = list(batch.series.values())
+    cursor.execute(
+        _STORE,
+        {
+            "tenant": tenant,
+            "run": run_id,
+            "epoch": batch.epoch,
+            "seq": batch.seq,
+            "series": [ids[key] for key in batch.series],
+            "n": summary["n"],
+            "step_lo": [int(points.step.min()) for points in chunks],
+            "step_hi": [int(points.step.max()) for points in chunks],
+            "low": summary["low"],
+            "high": summary["high"],
+            "columns": [encode(points) for points in chunks],
+        },
+    )
+
+
+def _summary_columns(series: dict[str, Points]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("key", "n", "last", "last_step", "low", "low_step", "high", "high_step", "non_finite")
+    }
+    for key, points in series.items():
+        finite = np.isfinite(points.value)
+        count = int(finite.sum())
+        low = int(np.where(finite, points.value, np.inf).argmin()) if count else None
+        high = int(np.where(finite, points.value, -np.inf).argmax()) if count else None
+        values = {
+            "key": key,
+            "n": len(points),
+            "last": float(points.value[-1]),
+            "last_step": int(points.step[-1]),
+            "low": None if low is None else float(points.value[low]),
+            "low_step": None if low is None else int(points.step[low]),
+            "high": None if high is None else float(points.value[high]),
+            "high_step": None if high is None else int(points.step[high]),
+            "non_finite": len(points) - count,
+        }
+        for name, value in values.items():
+            columns[name].append(value)
+    return columns
+
+
+def _write_logs(cursor: Any, run_id: str, batch: Batch, first_line: int) -> None:
+    body = zstandard.ZstdCompressor(level=3).compress(orjson.dumps(batch.logs))
+    cursor.execute(
+        "insert into log_chunk (tenant_id, run_id, epoch, seq, first_line, n, lines) values (%s, %s, %s, %s, %s, %s, %s)",
+        [current_tenant(), run_id, batch.epoch, batch.seq, first_line, len(batch.logs), body],
+    )
+
+
+def _rebuild_summaries(run_id: str) -> None:
+    """A new attempt began behind points of the old one: summaries count only what stays visible."""
+    for row in Series.objects.filter(run_id=run_id).order_by("key"):
+        points = visible_points(run_id, [row.key]).get(row.key, Points.empty())
+        if len(points):
+            columns = _summary_columns({row.key: points})
+            changes = {name: values[0] for name, values in columns.items() if name != "key"}
+        else:
+            changes = {"n": 0, "non_finite": 0, **dict.fromkeys(("last", "last_step", "low", "low_step", "high", "high_step"))}
+        Series.objects.filter(id=row.id).update(**changes)
+
+
+def _frame(run_id: str, batch: Batch, first_line: int) -> bytes:
+    """The delta that live viewers get, encoded once."""
+    return delta_frame(
+        run_id=run_id,
+        epoch=batch.epoch,
+        first=batch.seq,
+        last=batch.seq,
+        series=batch.series,
+        logs=[{"n": first_line + index, "epoch": batch.epoch, **line} for index, line in enumerate(batch.logs)],
+        progress=batch.progress,
+    )
+
+
+def delta_frame(
+    *,
+    run_id: str,
+    epoch: int,
+    first: int,
+    last: int,
+    series: dict[str, Points],
+    logs: list[dict[str, Any]],
+    progress: dict[str, Any] | None,
+    kind: str = "delta",
+    resume_step: int | None = None,
+) -> bytes:
+    """A live frame for batches `first` to `last` (see docs/reference/wire.md, section 5)."""
+    header = {
+        "type": kind,
+        "run": run_id,
+        "epoch": epoch,
+        "from": first,
+        "to": last,
+        "resume_step": resume_step,
+        "series": [{"key": key, "n": len(points)} for key, points in series.items()],
+        "logs": logs,
+        "progress": progress,
+    }
+    columns = [column for points in series.values() for column in (points.step, points.value, points.time)]
+    return encode_frame(header, columns)

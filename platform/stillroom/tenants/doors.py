@@ -1,0 +1,147 @@
+"""HTTP doors: every route declares what it needs, and a route that never checked its need fails loudly.
+
+    door = Door(tags=["runs"])
+
+    @door.get("/runs/{run}", needs=Can.RUN_READ)
+    def run_get(request, run: str): ...
+
+Inside, a view enters its tenant through `request.door.org(slug)` or an `<entity>_access` function that calls
+`request.door.candidates()`. Both check the declared need.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from ninja import Router
+from ninja.security.base import AuthBase
+from ninja.utils import check_csrf
+
+from stillroom.core.errors import Forbidden, Unauthenticated
+from stillroom.core.tokens import RunGrant
+from stillroom.tenants.callers import Caller, Member, acting_in, caller_from_bearer, caller_from_user
+from stillroom.tenants.policies import Can
+
+UNCHECKED = frozenset({Can.PUBLIC, Can.SIGNED_IN})
+
+
+class Passage:
+    """One request's way through a door: who calls, what the route needs, and whether that was checked."""
+
+    def __init__(self, caller: Caller, needs: Can) -> None:
+        self.caller = caller
+        self.needs = needs
+        self.checked = needs in UNCHECKED
+
+    @contextmanager
+    def org(self, slug: str | None) -> Iterator[Member]:
+        """Enter an organisation's transaction; NotFound or Forbidden otherwise."""
+        self.checked = True
+        with acting_in(self.caller, slug, self.needs) as member:
+            yield member
+
+    def candidates(self) -> tuple[Member, ...]:
+        """The memberships among which an id without an organisation is looked up. The need is checked on the one that fits."""
+        if self.caller.user is None:
+            raise Forbidden("This is for people; a machine's token cannot do it.")
+        self.checked = True
+        return self.caller.members
+
+    def run_grant(self, run_id: str) -> RunGrant | None:
+        """The grant when the caller is an attempt of exactly this run."""
+        grant = self.caller.run
+        if grant is not None and grant.run_id == run_id:
+            self.checked = True
+            return grant
+        return None
+
+
+class DoorRequest(HttpRequest):
+    """A request as views behind a door see it."""
+
+    door: Passage
+    request_id: str
+
+
+class Authentication(AuthBase):
+    """Session or bearer token, whichever is presented; a bearer token wins and cookies are then ignored."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+
+    def __call__(self, request: HttpRequest) -> Caller:
+        header = request.headers.get("Authorization", "")
+        if header:
+            scheme, _, text = header.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Unauthenticated("Send Authorization: Bearer followed by a token.")
+            return caller_from_bearer(text.strip())
+        user = request.user
+        if isinstance(user, AnonymousUser) or not user.is_active:
+            raise Unauthenticated("Sign in, or send Authorization: Bearer followed by a token.")
+        if check_csrf(request) is not None:
+            raise Forbidden("The X-CSRFToken header is missing or wrong. Reload the page.", code="auth.csrf")
+        return caller_from_user(user)
+
+
+authentication = Authentication()
+
+
+class Door(Router):
+    """A router whose routes must say what they need."""
+
+    def api_operation(self, methods: list[str], path: str, *, needs: Can | None = None, **options: Any) -> Any:
+        if needs is None:
+            raise TypeError(f"{methods} {path} declares no need. Add needs=Can.X.")
+        options.setdefault("auth", None if needs is Can.PUBLIC else authentication)
+        extra = dict(options.get("openapi_extra") or {})
+        extra["x-needs"] = needs.value
+        options["openapi_extra"] = extra
+        register = super().api_operation(methods, path, **options)
+
+        def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+            register(_guarded(view, needs))
+            return view
+
+        return decorate
+
+    def get(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.api_operation(["GET"], path, needs=needs, **options)
+
+    def post(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.api_operation(["POST"], path, needs=needs, **options)
+
+    def put(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.api_operation(["PUT"], path, needs=needs, **options)
+
+    def patch(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.api_operation(["PATCH"], path, needs=needs, **options)
+
+    def delete(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.api_operation(["DELETE"], path, needs=needs, **options)
+
+
+def _guarded(view: Callable[..., Any], needs: Can) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def guarded(request: DoorRequest, *args: Any, **kwargs: Any) -> Any:
+        if needs is Can.PUBLIC:
+            return view(request, *args, **kwargs)
+        request.door = Passage(request.auth, needs)  # type: ignore[attr-defined]
+        answer = view(request, *args, **kwargs)
+        if not request.door.checked:
+            message = f"{request.method} {request.path} answered without checking {needs.value}."
+            if settings.DEBUG:
+                raise RuntimeError(message)
+            raise Forbidden(message)
+        return answer
+
+    # The framework reads types from the signature; resolve them where the view was written.
+    guarded.__signature__ = inspect.signature(view, eval_str=True)  # type: ignore[attr-defined]
+    return guarded

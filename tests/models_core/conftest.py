@@ -1,0 +1,35 @@
+"""Strict numerics for every test of the model core: no silent dtype or rank promotion, array shapes enforced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# Must precede the first import of these modules: those with arrays in their signatures.
+ARRAY_MODULES = (
+    "data",
+    "distill",
+    "federated.simulation.engine",
+    "federated.simulation.schedule",
+    "nn.autoencoder",
+    "nn.decoder",
+    "nn.mlp",
+    "nn.sampling",
+    "training",
+)
+install_import_hook([f"models_core.{name}" for name in ARRAY_MODULES], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,174 @@
+"""The `stillroom` command: what it stores, what it prints, how it fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stillroom_client.__main__ import main
+from stillroom_client.credentials import credentials_path
+
+from tests.stillroom_client.faulty_server import FaultyServer, refuse, reply, serving
+
+ME = {"user": {"email": "alice@example.org"}, "via": "token", "orgs": [{"slug": "demo"}]}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FaultyServer]:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("STILLROOM_URL", raising=False)
+    monkeypatch.delenv("STILLROOM_TOKEN", raising=False)
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def signed_in(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
+    monkeypatch.setenv("STILLROOM_URL", server.url)
+    monkeypatch.setenv("STILLROOM_TOKEN", "sr_api_env")
+    return server
+
+
+def spec_file(folder: Path, request: object) -> str:
+    path = folder / "spec.json"
+    path.write_text(json.dumps(request))
+    return str(path)
+
+
+def test_login_checks_the_token_and_stores_it_for_its_owner_only(
+    server: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = [reply(ME)]
+    assert main(["login", "--url", server.url, "--token", "sr_api_1"]) == 0
+    assert stat.S_IMODE(credentials_path().stat().st_mode) == 0o600
+    assert "alice@example.org" in capsys.readouterr().out
+    server.answers = [reply({"items": [], "next_cursor": None})]
+    assert main(["recipes"]) == 0
+    assert server.asked[-1].headers["Authorization"] == "Bearer sr_api_1"
+
+
+def test_a_refused_token_is_not_stored(server: FaultyServer) -> None:
+    server.answers = [refuse(401, "token.unknown")]
+    assert main(["login", "--url", server.url, "--token", "nonsense"]) == 1
+    assert not credentials_path().exists()
+
+
+def test_the_token_can_come_from_standard_input(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("sr_api_piped\n"))
+    server.answers = [reply(ME)]
+    assert main(["login", "--url", server.url]) == 0
+    assert json.loads(credentials_path().read_text())["token"] == "sr_api_piped"
+
+
+def test_the_environment_wins_over_what_is_stored(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.otherwise = lambda asked: reply(ME if asked.path.endswith("/me") else {"items": [], "next_cursor": None})
+    main(["login", "--url", server.url, "--token", "sr_api_stored"])
+    monkeypatch.setenv("STILLROOM_TOKEN", "sr_api_env")
+    assert main(["recipes"]) == 0
+    assert server.asked[-1].headers["Authorization"] == "Bearer sr_api_env"
+
+
+def test_a_stored_token_is_never_sent_to_another_address(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = [reply(ME)]
+    main(["login", "--url", server.url, "--token", "sr_api_1"])
+    with serving() as stranger:
+        monkeypatch.setenv("STILLROOM_URL", stranger.url)
+        assert main(["recipes"]) == 1
+    assert stranger.asked == []
+    assert "stillroom login" in capsys.readouterr().err
+
+
+def test_without_a_platform_it_says_what_to_do(server: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 1
+    assert "stillroom login" in capsys.readouterr().err
+
+
+def test_run_submits_and_prints_the_id(
+    signed_in: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed_in.answers = [reply({"id": "r_1"}, 201)]
+    path = spec_file(tmp_path, {"recipe": "distillation", "spec": {"steps": 3}, "seed": 1, "tags": {"a": "b"}})
+    assert main(["run", path, "--project", "demo/first", "--seed", "9"]) == 0
+    assert capsys.readouterr().out == "r_1\n"
+    assert json.loads(signed_in.asked[0].body) == {
+        "recipe": "distillation",
+        "spec": {"steps": 3},
+        "seed": 9,
+        "tags": {"a": "b"},
+    }
+
+
+def test_run_and_wait_fails_when_the_run_fails(
+    signed_in: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"id": "r_1", "state": "FAILED", "reason": {"code": "training.non_finite", "message": "The loss is NaN."}}
+    signed_in.answers = [reply({"id": "r_1"}, 201), reply(failed)]
+    path = spec_file(tmp_path, {"recipe": "distillation"})
+    assert main(["run", path, "--project", "demo/first", "--wait"]) == 1
+    assert "The loss is NaN." in capsys.readouterr().err
+
+
+def test_a_refused_spec_prints_the_place(
+    signed_in: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed_in.answers = [refuse(422, "spec.invalid", fields={"spec.optimizer.lr": "At most 1."})]
+    assert main(["run", spec_file(tmp_path, {"recipe": "distillation"}), "--project", "demo/first"]) == 1
+    assert "spec.optimizer.lr: At most 1." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        ({"recipe": "a", "sede": 1}, "sede"),
+        ({"spec": {}}, "recipe"),
+        ({"recipe": "a", "spec": []}, "spec"),
+        ([], "object"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_field(
+    signed_in: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], request_: object, place: str
+) -> None:
+    assert main(["run", spec_file(tmp_path, request_), "--project", "demo/first"]) == 2
+    message = capsys.readouterr().err
+    assert "spec.json" in message
+    assert place in message
+    assert signed_in.asked == []
+
+
+def test_a_wrong_project_is_a_usage_error(
+    signed_in: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", spec_file(tmp_path, {"recipe": "a"}), "--project", "demo"]) == 2
+    assert "--project" in capsys.readouterr().err
+
+
+def test_logs_follow_to_the_end_without_repeating_a_line(
+    signed_in: FaultyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stillroom_client.__main__.FOLLOW_S", 0.0)
+    first = {"n": 1, "time": 0.0, "level": "info", "stream": "log", "message": "one"}
+    second = {"n": 2, "time": 0.0, "level": "info", "stream": "log", "message": "two"}
+    signed_in.answers = [
+        reply({"state": "RUNNING"}),
+        reply({"items": [first], "next_cursor": None}),
+        reply({"state": "SUCCEEDED"}),
+        reply({"items": [first, second], "next_cursor": None}),
+    ]
+    assert main(["logs", "-f", "r_1"]) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["one", "two"]
+
+
+def test_ls_prints_a_table(signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"id": "r_1", "state": "RUNNING", "recipe": "distillation", "seed": 3, "name": "", "progress": None}
+    signed_in.answers = [reply({"items": [run], "next_cursor": None})]
+    assert main(["ls", "demo/first", "--state", "running"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["RUN", "STATE"]
+    assert row.split() == ["r_1", "RUNNING", "distillation", "3", "-", "-"]
+    assert "state=RUNNING" in signed_in.asked[0].path
