@@ -35,14 +35,14 @@ test: $(DEV) browser ## all tests, as CI runs them
 check: $(DEV) ## format, lint, types, import contracts, generated files
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy --strict platform workers models_core
+	$(VENV)/bin/mypy --strict
 	$(VENV)/bin/lint-imports
 	$(NPM) npm run check
 	$(PY) manage.py openapi --check
 
 e2e: $(DEV) browser ## the journeys in a browser only
 	$(NPM) build
-	$(PY) -m pytest tests/journeys -m browser $(ARGS)
+	$(PY) -m pytest -m e2e $(ARGS)
 
 bench: $(DEV) ## race the peers and print the ratios
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" benchmarks/run $(ARGS)

@@ -1,4 +1,5 @@
 """The model core: decoders, optimizers, distillation, federated simulation, and the recipes built from them.
 
-A library on its own: it knows no Django, Celery, Redis or HTTP. `python -m models_core --help` runs it without the platform.
+A library on its own: it knows no Django, Celery, Redis or HTTP. `python -m models_core --help` runs it without the
+platform.
 """

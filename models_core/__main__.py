@@ -10,7 +10,7 @@ from typing import Any
 
 from models_core import catalog
 from models_core.errors import SpecInvalid
-from models_core.runner import ExitCode, Stop, execute, refuse_request
+from models_core.runner import ExitCode, Stop, execute, refuse
 from models_core.sinks import LineSink, Sink, TextSink
 
 
@@ -19,20 +19,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "catalog":
         return _catalog(as_json=options.json)
-    stop = Stop()
-    stop.listen()
+    sink, stop = _sink(options.events_fd), Stop()
     if options.command == "warm":
         from models_core.warm import serve
 
-        return serve(sys.stdin.buffer, _sink(options.events_fd), stop, cache_dir=options.cache_dir)
+        return serve(sys.stdin.buffer, sink, stop, cache_dir=options.cache_dir)
+    stop.listen()
     try:
         payload = _read(options.spec)
     except (OSError, ValueError) as error:
-        refuse_request(SpecInvalid(f"{options.spec} cannot be read as JSON: {error}"))
-        return ExitCode.BAD_SPEC
+        return refuse(SpecInvalid(f"{options.spec} cannot be read as JSON: {error}"), sink)
     return execute(
         payload,
-        sink=_sink(options.events_fd),
+        sink=sink,
         stop=stop,
         workdir=options.workdir,
         resume=options.resume,

@@ -75,8 +75,7 @@ class Recipe:
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """Every recipe by name, in alphabetical order."""
-    import models_core.recipes as package
-
+    package = importlib.import_module("models_core.recipes")
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
     return MappingProxyType({name: _load(name) for name in names})
 

@@ -54,8 +54,8 @@ def write_file(path: Path, content: bytes) -> StoredFile:
 def save(root: Path, checkpoint: Checkpoint, identity: Identity) -> tuple[Path, list[StoredFile]]:
     """Write `root/step-<step>/` and drop all but the newest two; returns the folder and its files.
 
-    The folder appears by one rename, after everything in it has reached the disk. Checkpoints of a later step, which a run
-    resumed from an earlier one has abandoned, are removed.
+    The folder appears by one rename, after everything in it has reached the disk. Checkpoints of a later step, which a
+    run resumed from an earlier one has abandoned, are removed.
     """
     # Deferred: the command line must start without an array library.
     from safetensors.numpy import save as to_safetensors

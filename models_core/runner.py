@@ -148,16 +148,28 @@ def execute(
     resume: Path | None = None,
     cache_dir: str | None = None,
 ) -> ExitCode:
-    """Run the request in `payload` to its end and emit every event, the last of which is `end`.
+    """Validate the request in `payload` and `run` it; a request that is not valid is refused."""
+    try:
+        request = Request.parse(payload)
+    except (SpecInvalid, UnknownRecipe) as error:
+        return refuse(error, sink)
+    return run(request, sink=sink, stop=stop, workdir=workdir, resume=resume, cache_dir=cache_dir)
+
+
+def run(
+    request: Request,
+    *,
+    sink: Sink,
+    stop: Stop,
+    workdir: Path | None = None,
+    resume: Path | None = None,
+    cache_dir: str | None = None,
+) -> ExitCode:
+    """Run a request to its end and emit every event, the last of which is `end`.
 
     workdir: where artifacts and checkpoints go; by default runs/<recipe>-<spec hash>-<seed>.
     resume: a checkpoint folder to continue from. cache_dir: see `Context.cache_dir`.
     """
-    try:
-        request = Request.parse(payload)
-    except (SpecInvalid, UnknownRecipe) as error:
-        refuse_request(error)
-        return _end(sink, ExitCode.BAD_SPEC, _described(error))
     identity = request.identity
     if workdir is None:
         workdir = Path("runs", f"{identity.recipe}-{identity.spec_hash[:8]}-{identity.seed}")
@@ -172,18 +184,18 @@ def execute(
         writer = _Writer(workdir, identity, sink)
         for event in request.recipe.run(request.spec, context):
             writer.write(event)
-    except CoreError as error:
+    except (Exception, KeyboardInterrupt) as error:
         return _end(sink, ExitCode.FAILED, _described(error))
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border: a recipe may raise anything
-        return _end(sink, ExitCode.FAILED, _crash(error))
     return _end(sink, ExitCode.STOPPED if stop.seen else ExitCode.SUCCEEDED, None)
 
 
-def refuse_request(error: CoreError) -> None:
-    """Say on stderr what is wrong with a request, one line a field."""
+def refuse(error: CoreError, sink: Sink) -> ExitCode:
+    """Say what is wrong with a request, on stderr one line a field, and end."""
     print(error.message, file=sys.stderr)
     for where, text in error.fields.items():
         print(f"  {where or '(document)'}: {text}", file=sys.stderr)
+    described = {"code": error.code, "message": error.message, "fields": error.fields, "traceback": None}
+    return _end(sink, ExitCode.BAD_SPEC, described)
 
 
 def _see(stop: Stop, sink: Sink) -> bool:
@@ -199,21 +211,16 @@ def _end(sink: Sink, code: ExitCode, error: Mapping[str, Any] | None) -> ExitCod
     return code
 
 
-def _described(error: CoreError) -> dict[str, Any]:
-    return {
-        "code": error.code,
-        "message": error.message,
-        "fields": error.fields,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def _crash(error: BaseException) -> dict[str, Any]:
+def _described(error: BaseException) -> dict[str, Any]:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, KeyboardInterrupt):
+    fields: Mapping[str, str] = {}
+    if isinstance(error, CoreError):
+        code, message, fields = error.code, error.message, error.fields
+    elif isinstance(error, KeyboardInterrupt):
         code, message = "run.interrupted", "The run was interrupted before it could stop by itself."
     elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         code, message = "run.out_of_memory", f"The run needs more memory than there is. {text}"
     else:
         code, message = "run.crashed", text
-    return {"code": code, "message": message, "fields": {}, "traceback": "".join(traceback.format_exception(error))}
+    trace = "".join(traceback.format_exception(error))
+    return {"code": code, "message": message, "fields": dict(fields), "traceback": trace}

@@ -30,7 +30,8 @@ class Sink(Protocol):
 class LineSink:
     """JSON lines on a file descriptor, written by a thread of its own so that training does not wait for the reader.
 
-    Events are never dropped: only when `QUEUE_LINES` wait does `emit` block. A reader that has gone makes the sink `broken`.
+    Events are never dropped: only when `QUEUE_LINES` wait does `emit` block. A reader that has gone makes the sink
+    `broken`.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -60,8 +60,8 @@ def field(
     """A spec field together with what its form control needs.
 
     title: label, sentence case. help: one sentence. unit: shown inside the control ("steps", "examples").
-    section: heading under which the form shows it. advanced: folded away at first. format="log": the value spans decades.
-    limits: pydantic's own (ge, gt, le, lt, min_length, max_length, discriminator, ...).
+    section: heading under which the form shows it. advanced: folded away at first. format="log": the value spans
+    decades. limits: pydantic's own (ge, gt, le, lt, min_length, max_length, discriminator, ...).
     """
     extra: dict[str, Any] = {
         key: value

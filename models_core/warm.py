@@ -1,7 +1,7 @@
 """A spare interpreter: array libraries imported, no backend started, waiting for one request on standard input.
 
-Hides the seconds that importing takes. What a backend reads when it starts (CUDA_VISIBLE_DEVICES, XLA_FLAGS, thread limits)
-arrives with the request and is applied before any array is made.
+Hides the seconds that importing takes. What a backend reads when it starts (CUDA_VISIBLE_DEVICES, XLA_FLAGS, thread
+limits) arrives with the request and is applied before any array is made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from models_core import catalog
 from models_core.errors import SpecInvalid
-from models_core.runner import ExitCode, Stop, execute, refuse_request
+from models_core.runner import ExitCode, Stop, execute, refuse
 from models_core.sinks import Sink
 from models_core.spec import Spec, field
 
@@ -50,15 +50,14 @@ def serve(stdin: BinaryIO, sink: Sink, stop: Stop, *, cache_dir: str | None = No
     if not line.strip():
         sink.close()
         return ExitCode.SUCCEEDED
+    # Only now: while it waits, a spare interpreter has nothing to save and simply dies of a SIGTERM.
+    stop.listen()
     try:
         order = _Order.parse(json.loads(line))
-    except (SpecInvalid, ValueError) as error:
-        invalid = error if isinstance(error, SpecInvalid) else SpecInvalid(f"The order is not JSON: {error}")
-        refuse_request(invalid)
-        described = {"code": invalid.code, "message": invalid.message, "fields": invalid.fields, "traceback": None}
-        sink.emit("end", status="failed", error=described)
-        sink.close()
-        return ExitCode.BAD_SPEC
+    except SpecInvalid as error:
+        return refuse(error, sink)
+    except ValueError as error:
+        return refuse(SpecInvalid(f"The order is not JSON: {error}"), sink)
     apply_environment(order.env)
     return execute(
         order.request,

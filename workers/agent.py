@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 # On top of the grace time of the runs: what it takes to send their last words.
-SHUTDOWN_MARGIN_S = 15.0
+SHUTDOWN_MARGIN_S = 7.0
 ATTACH = Retries(base_s=1.0, cap_s=30.0)
 PR_SET_DUMPABLE = 4
 

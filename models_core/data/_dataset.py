@@ -16,7 +16,7 @@ from models_core.errors import CoreError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where real data comes from. `sha256` is that of the file read, or None where the content depends on the installation."""
+    """Where real data comes from. sha256: of the file read; None where the content depends on the installation."""
 
     title: str
     origin: str

@@ -1,4 +1,4 @@
-"""The order in which training examples are visited: a pure function of (seed, step), so that a resumed run sees the same."""
+"""The order in which training examples are visited: a function of (seed, step), so that a resumed run sees the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import Int32
 
 
 class BatchOrder:
-    """Batches without replacement inside an epoch; every epoch has a permutation of its own, its last partial batch dropped."""
+    """Batches without replacement; every epoch has a permutation of its own, its last partial batch is dropped."""
 
     def __init__(self, seed: int, examples: int, batch_size: int) -> None:
         if not 0 < batch_size <= examples:

@@ -22,9 +22,9 @@ def iid(labels: Int32[np.ndarray, " examples"], clients: int, *, seed: int) -> P
 def dirichlet_per_client(labels: Int32[np.ndarray, " examples"], clients: int, *, alpha: float, seed: int) -> Partition:
     """Each client draws class proportions from Dir(alpha p) and then its examples; all clients have the same size.
 
-    p is the share of each class; alpha > 0 is multiplied by the number of classes, so that alpha = 1 is uniform on the simplex
-    for balanced classes. A class that runs out is taken out of the proportions. Source: Hsu, Qi and Brown, "Measuring the effects
-    of non-identical data distribution for federated visual classification", 2019.
+    p is the share of each class; alpha > 0 is multiplied by the number of classes, so that alpha = 1 is uniform on the
+    simplex for balanced classes. A class that runs out is taken out of the proportions. Source: Hsu, Qi and Brown,
+    "Measuring the effects of non-identical data distribution for federated visual classification", 2019.
     """
     generator = _generator(seed)
     pools = [list(generator.permutation(np.flatnonzero(labels == label))) for label in np.unique(labels)]
@@ -47,8 +47,8 @@ def dirichlet_per_class(
 ) -> Partition:
     """Each class is split over the clients by shares from Dir(alpha); sizes become unequal, all examples are used.
 
-    Drawn again until every client has `least` examples; raises ValueError when that does not happen. Source: Yurochkin et al.,
-    "Bayesian nonparametric federated learning of neural networks", ICML 2019.
+    Drawn again until every client has `least` examples; raises ValueError when that does not happen. Source: Yurochkin
+    et al., "Bayesian nonparametric federated learning of neural networks", ICML 2019.
     """
     generator = _generator(seed)
     for _ in range(_TRIES):

@@ -1,6 +1,7 @@
 """The source of the Python standard library as text: real, and on every machine without a download.
 
-The text depends on the interpreter; `Text.fingerprint` tells which it was. Test suites and generated files are left out.
+The text depends on the interpreter; `Text.fingerprint` tells which it was. Test suites and generated files are left
+out.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _VALIDATION_BELOW = 26
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Rows of tokens for next-token prediction: `row[:-1]` is the input, `row[1:]` the target, every token a target once."""
+    """Rows of tokens: `row[:-1]` is the input, `row[1:]` the target, and every token is a target once."""
 
     train: Int32[np.ndarray, "train length"]
     validation: Int32[np.ndarray, "validation length"]
@@ -47,8 +48,8 @@ class Text:
 def load(*, length: int, train_bytes: int, validation_bytes: int) -> Text:
     """Pack about `train_bytes` and `validation_bytes` of text into rows of `length` + 1 tokens; raises DataInvalid.
 
-    Files are taken in the order of the hash of their path, so that a small part is as mixed as the whole; a file is either
-    training or validation text, whatever the amounts.
+    Files are taken in the order of the hash of their path, so that a small part is as mixed as the whole; a file is
+    either training or validation text, whatever the amounts.
     """
     digest = hashlib.sha256()
     streams: dict[bool, list[Int32[np.ndarray, " tokens"]]] = {True: [], False: []}
@@ -81,7 +82,7 @@ def decode(tokens: np.ndarray) -> str:
 
 
 def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray, "rows row"]:
-    """Cut a stream into rows of `length` + 1 tokens, each starting at the last token of the one before; the rest is dropped."""
+    """Rows of `length` + 1 tokens, each starting at the last token of the one before; what is left over is dropped."""
     rows = (len(stream) - 1) // length
     starts = np.arange(rows)[:, None] * length
     packed: Int32[np.ndarray, "rows row"] = stream[starts + np.arange(length + 1)[None, :]]

@@ -4,9 +4,10 @@ Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
 
     KL(p || q) = sum p (log p - log q),  p, q = softmax(teacher / temperature), softmax(student / temperature)
 
-The gradient shrinks as 1/temperature^2, which t_squared undoes; with it, a change of temperature keeps the balance with the hard
-loss, and without it published recipes that do so (TRL) are matched. All losses are means over valid tokens in nats: sums divided
-by the number of valid tokens, never by the number of rows, so that padding and unequal rows change nothing.
+The gradient shrinks as 1/temperature^2, which t_squared undoes; with it, a change of temperature keeps the balance with
+the hard loss, and without it published recipes that do so (TRL) are matched. All losses are means over valid tokens in
+nats: sums divided by the number of valid tokens, never by the number of rows, so that padding and unequal rows change
+nothing.
 Reduces to: 0, with zero gradient, when teacher = student.
 """
 
@@ -25,7 +26,7 @@ def forward_kl(
     temperature: float = 1.0,
     t_squared: bool = True,
 ) -> Float[Array, ""]:
-    """KL(teacher || student) per valid token. Logits in; temperature > 0; valid is 1 or 0. No gradient reaches the teacher."""
+    """KL(teacher || student) per valid token, from logits; temperature > 0. No gradient reaches the teacher."""
     log_p = jax.nn.log_softmax(jax.lax.stop_gradient(teacher).astype(jnp.float32) / temperature)
     log_q = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)

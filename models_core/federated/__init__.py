@@ -1,7 +1,7 @@
 """Federated algorithms: one file each, found by its name. A file holds `Options` (light) and `plan`.
 
-`plan` decides on the host who trains when, from which model, and with what weight; `simulation.engine` carries it out. Importing
-this package loads no array library.
+`plan` decides on the host who trains when, from which model, and with what weight; `simulation.engine` carries it out.
+Importing this package loads no array library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FedAvg: synchronous rounds, optionally with over-selection.
 
-Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017, algorithm 1;
-over-selection: Bonawitz et al., "Towards federated learning at scale", SysML 2019.
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017,
+algorithm 1; over-selection: Bonawitz et al., "Towards federated learning at scale", SysML 2019.
 
     ask m' = ceil(cohort (1 + over_selection)) clients, close the round at the `cohort`-th report, drop the rest
     w += server_lr sum(n_i delta_i) / sum(n_i),  delta_i = local model - w,  n_i = examples of client i
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models_core.federated.simulation.schedule import Fleet, Schedule
 
 
-class Options(AlgorithmOptions):
+class Options(AlgorithmOptions, title="FedAvg"):
     """Synchronous federated averaging."""
 
     kind: Literal["fedavg"] = field("fedavg", title="Algorithm", help="Synchronous rounds.", section="Algorithm")

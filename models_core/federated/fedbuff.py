@@ -1,14 +1,16 @@
 """FedBuff: asynchronous clients, a server step after every few reports.
 
-Source: Nguyen et al., "Federated learning with buffered asynchronous aggregation", AISTATS 2022 (arXiv 2106.06639), algorithm 1.
+Source: Nguyen et al., "Federated learning with buffered asynchronous aggregation", AISTATS 2022 (arXiv 2106.06639),
+algorithm 1.
 
     `concurrency` clients are always at work; a report frees its slot, an idle client starts from the current model w_t
-    after `buffer` reports:  w_{t+1} = w_t + server_lr sum_i s(tau_i) delta_i / divisor ,  s(tau) = (1 + tau)^-staleness_exponent
-    tau_i = t - (number of the model that client i started from)
+    after `buffer` reports:  w_{t+1} = w_t + server_lr sum_i s(tau_i) delta_i / divisor ,  s(tau) = (1 +
+    tau)^-staleness_exponent tau_i = t - (number of the model that client i started from)
 
 divisor = buffer (the paper: stale steps shrink) or the sum of the s(tau_i) (they do not).
-Deviates: reports that arrive at the same instant are all handled, and their server steps made, before their slots are refilled. Reports
-staler than max_staleness are dropped; the paper has no such bound. Clients have equal weight, as in the paper.
+Deviates: reports that arrive at the same instant are all handled, and their server steps made, before their slots are
+refilled. Reports staler than max_staleness are dropped; the paper has no such bound. Clients have equal weight, as in
+the paper.
 Reduces to: FedAvg on the same cohorts at buffer = concurrency = cohort, equal latencies and equal client sizes.
 Cost: as many past models as the largest staleness + 1 in the simulator; one buffer on a real server.
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from models_core.federated.simulation.schedule import Fleet, Report, Schedule
 
 
-class Options(AlgorithmOptions):
+class Options(AlgorithmOptions, title="FedBuff"):
     """Asynchronous federated averaging with a buffer."""
 
     kind: Literal["fedbuff"] = field(

@@ -1,7 +1,7 @@
 """The deep autoencoder of the optimizer literature: narrowing tanh layers, a linear code, the same layers back.
 
-Source: the MNIST benchmark of Devvrit et al., NeurIPS 2023 (arXiv 2311.10085): 784-1000-500-250-30-250-500-1000-784, tanh after
-every layer but the code and the output, sigmoid cross-entropy summed over pixels and averaged over images.
+Source: the MNIST benchmark of Devvrit et al., NeurIPS 2023 (arXiv 2311.10085): 784-1000-500-250-30-250-500-1000-784,
+tanh after every layer but the code and the output, sigmoid cross-entropy summed over pixels and averaged over images.
 Reduces to: that network at width 1, code 30 and 28x28 images.
 """
 

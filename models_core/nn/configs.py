@@ -1,4 +1,4 @@
-"""Sizes of the decoder, readable without an array library; the vocabulary is no part of them, it is the embedding's rows."""
+"""Sizes of the decoder, readable without an array library. The vocabulary is no part: it is the embedding's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import model_validator
 from models_core.spec import Spec, field, refuse
 
 
-class DecoderConfig(Spec):
+class DecoderConfig(Spec, title="Decoder"):
     """Architecture of `nn.decoder`; the defaults of the fields that are folded away are those of Gemma 3."""
 
     n_layers: int = field(title="Layers", help="Transformer blocks.", ge=1, le=128, section="Model")
@@ -96,7 +96,8 @@ class DecoderConfig(Spec):
         return vocabulary * self.d_model + self.n_layers * layer + self.d_model
 
 
-# For tests: every feature, head_dim * n_heads != d_model, a remainder after the pattern, a window shorter than the text.
+# For tests: every feature, head_dim * n_heads != d_model, a remainder after the pattern, a window shorter than the
+# text.
 NANO = DecoderConfig(n_layers=7, d_model=64, n_heads=4, n_kv_heads=2, head_dim=32, d_ff=128, window=12)
 # For experiments: about four million numbers without its vocabulary.
 MICRO = DecoderConfig(

@@ -1,13 +1,15 @@
 """A decoder-only transformer in the style of Gemma 3, as pure functions over a pytree of parameters.
 
-Source: Gemma Team, "Gemma 3 technical report", 2025 (arXiv 2503.19786), and "Gemma", 2024 (arXiv 2403.08295); details as
-in google-deepmind/gemma.
+Source: Gemma Team, "Gemma 3 technical report", 2025 (arXiv 2503.19786), and "Gemma", 2024 (arXiv 2403.08295); details
+as in google-deepmind/gemma.
 
     x = E[ids] sqrt(d) ;  per block: h = x + N2(Attn(N1 x)), x = h + N4(MLP(N3 h)) ;  logits = N(x) E^T
     N(x; w) = x / sqrt(mean x^2 + 1e-6) (1 + w) in float32, cast back after the multiplication
-    MLP(x) = down( gelu_tanh(gate x) * up x ) ;  attention: grouped queries, QK-norm before rotary positions, window or global
+    MLP(x) = down( gelu_tanh(gate x) * up x ) ;  attention: grouped queries, QK-norm before rotary positions, window or
+    global
 
-Kernels are two-dimensional (in, out); a head's columns are adjacent. Without post_norms N2 and N4 are left out (Gemma 1).
+Kernels are two-dimensional (in, out); a head's columns are adjacent. Without post_norms N2 and N4 are left out (Gemma
+1).
 Deviates: nothing known; the initialisation is a choice of this library.
 Shapes: B batch, T time, D d_model, N query heads, K key/value heads, G = N/K, H head_dim, F d_ff, V vocabulary.
 """

@@ -13,7 +13,10 @@ Activation = Callable[[Array], Array]
 
 
 def init(key: Key[Array, ""], sizes: Sequence[int]) -> Params:
-    """Kernels (in, out) uniform within sqrt(6 / (in + out)) (Glorot and Bengio, 2010), biases 0. sizes: input, hidden.., output."""
+    """Kernels (in, out) uniform within sqrt(6 / (in + out)) (Glorot and Bengio, 2010), biases 0.
+
+    sizes: of the input, of every hidden layer, of the output.
+    """
     keys = jax.random.split(key, len(sizes) - 1)
     return [
         {"kernel": jax.nn.initializers.glorot_uniform()(layer_key, (fan_in, fan_out)), "bias": jnp.zeros(fan_out)}

@@ -1,7 +1,7 @@
 """Adam, with decoupled weight decay (AdamW).
 
-Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1; Loshchilov and Hutter, "Decoupled
-weight decay regularization", ICLR 2019. The arithmetic is optax's.
+Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1; Loshchilov and Hutter,
+"Decoupled weight decay regularization", ICLR 2019. The arithmetic is optax's.
 
     m = beta1 m + (1-beta1) g ;  v = beta2 v + (1-beta2) g^2
     w -= lr ( m/(1-beta1^t) / (sqrt(v/(1-beta2^t)) + eps) + weight_decay w )
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     import optax
 
 
-class Options(OptimizerOptions):
+class Options(OptimizerOptions, title="Adam"):
     """Adam with decoupled weight decay."""
 
-    kind: Literal["adam"] = field("adam", title="Optimizer", help="Adam with decoupled weight decay.")
+    kind: Literal["adam"] = field(
+        "adam", title="Optimizer", help="Adam with decoupled weight decay.", section="Optimizer"
+    )
     lr: float = field(
         0.003, title="Learning rate", help="Step size after warm-up.", gt=0, le=10, format="log", section="Optimizer"
     )

@@ -1,7 +1,7 @@
 """Stochastic gradient descent with momentum.
 
-Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Nesterov's form: Sutskever et al.,
-"On the importance of initialization and momentum in deep learning", ICML 2013. The arithmetic is optax's.
+Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Nesterov's form: Sutskever et
+al., "On the importance of initialization and momentum in deep learning", ICML 2013. The arithmetic is optax's.
 
     m = momentum m + g ;  w -= lr (m + weight_decay w)              nesterov: g + momentum m in place of m
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     import optax
 
 
-class Options(OptimizerOptions):
+class Options(OptimizerOptions, title="SGD"):
     """Stochastic gradient descent."""
 
-    kind: Literal["sgd"] = field("sgd", title="Optimizer", help="Stochastic gradient descent with momentum.")
+    kind: Literal["sgd"] = field(
+        "sgd", title="Optimizer", help="Stochastic gradient descent with momentum.", section="Optimizer"
+    )
     lr: float = field(
         0.05, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
     )

@@ -1,4 +1,4 @@
-"""SONew, sparsified online Newton: the preconditioner is the inverse of the sparsest completion of a chain's statistics.
+"""SONew, sparsified online Newton: precondition by the inverse of the chain-structured completion of the statistics.
 
 Source: Devvrit, Duvvuri, Anil, Gupta, Hsieh and Dhillon, "A computationally efficient sparsified online Newton method",
 NeurIPS 2023 (arXiv 2311.10085), tridiagonal closed form and algorithm 3 (edge removal).
@@ -8,15 +8,18 @@ Per tensor, its entries in a chain j = 0..n-1 along the fan-in of each output un
     m = beta1 m + (1-beta1) g ;  v = beta2 v + (1-beta2) g_j^2 ;  e = beta2 e + (1-beta2) g_j g_{j+1}
     mh = m/(1-beta1^t) ;  a = v/(1-beta2^t) + eps ;  b = e/(1-beta2^t)
     c_j = a_j - b_j^2/a_{j+1} ;  psi_j = b_j/a_{j+1} ;  where c_j <= gamma a_j: psi_j = 0, c_j = a_j  (the edge is cut)
-    y_j = (mh_j - psi_j mh_{j+1}) / c_j ;  u_0 = y_0 ,  u_{j+1} = y_{j+1} - psi_j y_j             u = X mh, X = inverse of H
-    u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
+    y_j = (mh_j - psi_j mh_{j+1}) / c_j ;  u_0 = y_0 ,  u_{j+1} = y_{j+1} - psi_j y_j             u = X mh, X = inverse
+    of H u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
 
-X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. There is no square root: ungrafted, u scales as 1/g.
+X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. There is no square root: ungrafted, u
+scales as 1/g.
 
-Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the theory
-sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code cuts at c_j <= 0.
-The graft's v is bias corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
-Reduces to: u = mh / (v_hat + eps) at band 0. Band >= 2 belongs into `_precondition`: `SonewState.couplings` is already one tensor a band.
+Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the
+theory sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code
+cuts at c_j <= 0. The graft's v is bias corrected unless graft = "official". A tensor whose u is zero stays where it is;
+the authors divide 0 by 0.
+Reduces to: u = mh / (v_hat + eps) at band 0. Band >= 2 belongs into `_precondition`: `SonewState.couplings` is already
+one tensor a band.
 Cost: time O(n) elementwise; band + 2 numbers a parameter, in float32 even for bfloat16 parameters.
 
 >>> Options(band=1, graft="none").beta2
@@ -40,10 +43,12 @@ if TYPE_CHECKING:
 _OPTIMIZER = "Optimizer"
 
 
-class Options(OptimizerOptions):
+class Options(OptimizerOptions, title="SONew"):
     """Sparsified online Newton."""
 
-    kind: Literal["sonew"] = field("sonew", title="Optimizer", help="Sparsified online Newton (SONew).")
+    kind: Literal["sonew"] = field(
+        "sonew", title="Optimizer", help="Sparsified online Newton (SONew).", section=_OPTIMIZER
+    )
     lr: float = field(
         0.003, title="Learning rate", help="Step size after warm-up.", gt=0, le=10, format="log", section=_OPTIMIZER
     )
@@ -87,7 +92,7 @@ class Options(OptimizerOptions):
     gamma: float | None = field(
         None,
         title="Edge threshold",
-        help="An edge is cut where the conditional variance is below this share of the variance; empty: the rounding unit.",
+        help="Cut an edge where the conditional variance is below this share of the variance; empty: rounding unit.",
         ge=0,
         lt=1,
         section=_OPTIMIZER,
@@ -121,7 +126,7 @@ class Options(OptimizerOptions):
 
 
 class SonewState(NamedTuple):
-    """step: updates made. mean, square: m and v. couplings: for k = 1..band, the averages of g_j g_{j+k}; shapes as the parameters."""
+    """step: updates made. mean, square: m and v. couplings: for k = 1..band, the averages of g_j g_{j+k}."""
 
     step: Array
     mean: Tree
@@ -213,7 +218,8 @@ def _precondition(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float
     if not couplings:
         return m / a
     (b,) = couplings
-    # Rows condition on their upper neighbour: psi_j = b_j / a_{j+1}. The last entry has none; its b is zero by construction.
+    # Rows condition on their upper neighbour: psi_j = b_j / a_{j+1}. The last entry has none; its b is zero by
+    # construction.
     psi = b / _shift(a, 1, 1.0)
     c = a - psi * b
     # Written so that a c that is not a number cuts its edge too.

@@ -1,8 +1,9 @@
 """Distillation of a small decoder from a larger one.
 
-Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on the same
-text, either towards the teacher's distribution (forward KL) or on the text alone (the baseline, which needs no teacher and skips
-its phase). Steps count through both phases; `train/tokens` counts the student's tokens alone and so compares the two.
+Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
+the same text, either towards the teacher's distribution (forward KL) or on the text alone (the baseline, which needs no
+teacher and skips its phase). Steps count through both phases; `train/tokens` counts the student's tokens alone and so
+compares the two.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ STUDENT = DecoderConfig(
 )
 
 
-class ForwardKL(BaseSpec):
+class ForwardKL(BaseSpec, title="Forward KL"):
     """Learn the teacher's distribution, mixed with the text itself."""
 
     mode: Literal["forward_kl"] = field(
@@ -71,7 +72,7 @@ class ForwardKL(BaseSpec):
     )
 
 
-class HardLabels(BaseSpec):
+class HardLabels(BaseSpec, title="Hard labels"):
     """Learn from the text alone: the baseline."""
 
     mode: Literal["hard"] = field("hard", title="Mode", help="From the text alone, without a teacher.", section="Task")
@@ -177,8 +178,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     teacher_steps = spec.teacher_steps if isinstance(objective, ForwardKL) else 0
     counts = [config.parameter_count(stdlib_text.VOCABULARY) for config in (spec.teacher, spec.student)]
     yield Log(
-        f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; {len(text.train):,} sequences of {spec.length} bytes "
-        f"from text {text.fingerprint[:12]}."
+        f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; {len(text.train):,} sequences of {spec.length} "
+        f"bytes from text {text.fingerprint[:12]}."
     )
     root = jax.random.key(ctx.seed)
     shared = _Shared(
@@ -247,7 +248,7 @@ class _Shared:
 
 @dataclass(frozen=True)
 class _Phase:
-    """One model's training; its steps are numbered from `offset` + 1. metrics: public key of each number its loss reports."""
+    """One model's training; its steps are numbered from `offset` + 1. metrics: public key of each number."""
 
     name: str
     config: DecoderConfig

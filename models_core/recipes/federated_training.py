@@ -1,8 +1,8 @@
 """Federated training with a simulated clock.
 
-Spreads real images over clients, lets them train a classifier locally, and merges their changes on a server: in synchronous rounds
-(FedAvg, with over-selection) or asynchronously (FedBuff). Latencies are simulated, so that accuracy can be drawn against time.
-Same seed, same partition, same latencies and same local batches for every algorithm.
+Spreads real images over clients, lets them train a classifier locally, and merges their changes on a server: in
+synchronous rounds (FedAvg, with over-selection) or asynchronously (FedBuff). Latencies are simulated, so that accuracy
+can be drawn against time. Same seed, same partition, same latencies and same local batches for every algorithm.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ FAMILY = "federated"
 _EXAMPLES = {"digits": 1437, "mnist5k": 4000}
 
 
-class Iid(BaseSpec):
+class Iid(BaseSpec, title="IID"):
     """Uniformly at random, equal sizes."""
 
     kind: Literal["iid"] = field("iid", title="Partition", help="Uniformly at random.", section="Clients")
 
 
-class DirichletPerClient(BaseSpec):
+class DirichletPerClient(BaseSpec, title="Dirichlet per client"):
     """Each client draws its mix of classes; equal sizes."""
 
     kind: Literal["dirichlet_per_client"] = field(
@@ -50,7 +50,7 @@ class DirichletPerClient(BaseSpec):
     )
 
 
-class DirichletPerClass(BaseSpec):
+class DirichletPerClass(BaseSpec, title="Dirichlet per class"):
     """Each class is split over the clients; unequal sizes."""
 
     kind: Literal["dirichlet_per_class"] = field(

@@ -1,8 +1,8 @@
 """Optimizer benchmark.
 
-Trains one small network on real images with one optimizer under a fixed budget of steps, and measures how far and how fast it
-comes. Same seed, same initial weights and same batches for every optimizer. With a target, steps and seconds to the target are
-reported; infinity means that the target was not reached.
+Trains one small network on real images with one optimizer under a fixed budget of steps, and measures how far and how
+fast it comes. Same seed, same initial weights and same batches for every optimizer. With a target, steps and seconds to
+the target are reported; infinity means that the target was not reached.
 """
 
 from __future__ import annotations

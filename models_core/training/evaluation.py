@@ -15,8 +15,8 @@ def build_evaluation(
 ) -> Callable[..., dict[str, float]]:
     """`evaluate(params, *arrays) -> means`, where arrays share their first axis.
 
-    sums_fn(params, *batch, valid) returns sums over the examples where `valid` is 1, and the count they are to be divided by.
-    The last batch is padded with its first example, marked invalid, so that one compilation serves all.
+    sums_fn(params, *batch, valid) returns sums over the examples where `valid` is 1, and the count they are to be
+    divided by. The last batch is padded with its first example, marked invalid, so that one compilation serves all.
     """
     sums = jax.jit(sums_fn)
 

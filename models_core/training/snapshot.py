@@ -33,9 +33,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], like: Tree, prefix: str = "") 
         raise CheckpointInvalid(f"The array {name} is {'not expected' if name in present else 'missing'} here.")
     for name, leaf in expected.items():
         if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
-            raise CheckpointInvalid(
-                f"The array {name} is {arrays[name].dtype}{list(arrays[name].shape)}, expected {leaf.dtype}{list(leaf.shape)}."
-            )
+            found, wanted = (f"{array.dtype}{list(array.shape)}" for array in (arrays[name], leaf))
+            raise CheckpointInvalid(f"The array {name} is {found}, expected {wanted}.")
     restored: Tree = jax.tree_util.tree_unflatten(structure, [jnp.array(arrays[name]) for name in expected])
     return restored
 

@@ -20,7 +20,8 @@ StepFn = Callable[..., tuple["TrainState", dict[str, Array]]]
 class TrainState(NamedTuple):
     """Everything that a step changes.
 
-    step: updates made. bad_step: the first step whose loss or gradient was not finite, -1 if none. grad_norm: the last finite one.
+    step: updates made. bad_step: the first step whose loss or gradient was not finite, -1 if none. grad_norm: the last
+    finite one.
     """
 
     params: Any
@@ -72,6 +73,7 @@ def check_finite(state: TrainState, what: str = "Training") -> None:
     bad_step = int(state.bad_step)
     if bad_step >= 0:
         raise NonFinite(
-            f"{what} met NaN or infinity at step {bad_step}; the last finite gradient norm was {float(state.grad_norm):.4g}. "
+            f"{what} met NaN or infinity at step {bad_step}; "
+            f"the last finite gradient norm was {float(state.grad_norm):.4g}. "
             "A smaller learning rate or a longer warm-up may help."
         )

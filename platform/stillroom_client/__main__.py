@@ -176,7 +176,7 @@ def _ls(options: argparse.Namespace) -> int:
 
 def _logs(options: argparse.Namespace) -> int:
     client = _client()
-    seen = 0
+    seen = -1
     cursor: str | None = None
     while True:
         ended = options.follow and client.get(options.run)["state"] in TERMINAL_STATES

@@ -22,6 +22,9 @@ ARRAY_MODULES = (
 )
 install_import_hook([f"models_core.{name}" for name in ARRAY_MODULES], "beartype.beartype")
 
+# Compiling is most of the time of these small tests; unoptimised code computes the same.
+jax.config.update("jax_disable_most_optimizations", True)
+
 
 @pytest.fixture(autouse=True)
 def strict_promotion() -> Iterator[None]:

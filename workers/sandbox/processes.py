@@ -34,7 +34,7 @@ class Usage:
 def identity_of(pid: int) -> Identity | None:
     """None when there is no such process, or only its zombie."""
     stat = _stat(pid)
-    return Identity(pid, int(stat[19])) if stat is not None and stat[0] != "Z" else None
+    return Identity(pid, int(stat[19])) if stat is not None and not _is_dead(stat) else None
 
 
 def members(session: int, tag: str) -> list[int]:
@@ -43,7 +43,7 @@ def members(session: int, tag: str) -> list[int]:
     found = []
     for pid in psutil.pids():
         stat = _stat(pid)
-        if stat is None or stat[0] in "ZX" or pid == os.getpid():
+        if stat is None or _is_dead(stat) or pid == os.getpid():
             continue
         if int(stat[3]) == session or mark in _environment(pid):
             found.append(pid)
@@ -61,14 +61,21 @@ def kill_all(session: int, tag: str, *, patience_s: float = KILL_PATIENCE_S) -> 
     session: the leader's process id, which must not have been reaped, or -1 for the tag alone.
     """
     deadline = time.monotonic() + patience_s
-    while found := members(session, tag):
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    # A dying process loses its environment, and with it the tag, a moment before it is dead.
+    dying: set[Identity] = set()
+    while True:
+        for pid in members(session, tag):
+            identity = identity_of(pid)
+            if identity is not None:
+                dying.add(identity)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        dying = {one for one in dying if identity_of(one.pid) == one}
+        if not dying:
+            return True
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
-    return True
 
 
 def terminate_group(leader: int) -> None:
@@ -94,12 +101,17 @@ def _usages(pids: list[int]) -> Iterator[tuple[int, Usage]]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on: state 0, parent 1, group 2, session 3, start time 19."""
+    """Fields of /proc/PID/stat from the state on: state 0, parent 1, group 2, session 3, threads 17, start time 19."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def _is_dead(stat: list[str]) -> bool:
+    """A leader is a zombie already while its other threads still hold memory and devices."""
+    return stat[0] in "ZX" and int(stat[17]) <= 1
 
 
 def _environment(pid: int) -> bytes:

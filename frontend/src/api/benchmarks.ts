@@ -1,22 +1,29 @@
 import { queryOptions } from "@tanstack/react-query";
-import { getJson, send } from "./http";
+import { api, body } from "./http";
 import type { Benchmark, BenchmarkDetail, NewBenchmark, Page } from "./types";
 
-export const benchmarksQuery = queryOptions({
-  queryKey: ["benchmarks"],
-  queryFn: ({ signal }) => getJson<Page<Benchmark>>("/benchmarks", { limit: 200 }, signal),
-});
-
-export const benchmarkQuery = (id: string) =>
+export const benchmarksQuery = (org: string) =>
   queryOptions({
-    queryKey: ["benchmark", id],
-    queryFn: ({ signal }) => getJson<BenchmarkDetail>(`/benchmarks/${id}`, undefined, signal),
+    queryKey: ["benchmarks", org],
+    queryFn: ({ signal }) =>
+      body(api.GET("/api/v1/benchmarks", { params: { query: { org } }, signal })) as Promise<Page<Benchmark>>,
   });
 
-export async function createBenchmark(benchmark: NewBenchmark): Promise<Benchmark> {
-  return send<Benchmark>("POST", "/benchmarks", benchmark);
+export const benchmarkQuery = (benchmark: string) =>
+  queryOptions({
+    queryKey: ["benchmark", benchmark],
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/benchmarks/{benchmark}", { params: { path: { benchmark } }, signal }),
+      ) as Promise<BenchmarkDetail>,
+  });
+
+export async function createBenchmark(org: string, benchmark: NewBenchmark): Promise<Benchmark> {
+  return (await body(
+    api.POST("/api/v1/benchmarks", { params: { query: { org } }, body: benchmark }),
+  )) as Benchmark;
 }
 
-export async function deleteBenchmark(id: string): Promise<null> {
-  return send<null>("DELETE", `/benchmarks/${id}`);
+export async function deleteBenchmark(benchmark: string): Promise<void> {
+  await api.DELETE("/api/v1/benchmarks/{benchmark}", { params: { path: { benchmark } } });
 }

@@ -1,8 +1,10 @@
-/** One way to call the API: cookies, the CSRF header, the one error shape, and a hook for "signed out". */
+/** One way to call the API: the typed client with cookies, the CSRF header, the organisation, and one error class. */
 
-import { scopedPath } from "./scope";
+import createClient, { type Middleware } from "openapi-fetch";
+import type { paths } from "./generated/schema";
+import { currentOrg } from "./scope";
 
-export interface ErrorBody {
+interface ErrorBody {
   readonly code: string;
   readonly message: string;
   readonly fields: Readonly<Record<string, string>>;
@@ -25,98 +27,78 @@ export class ApiError extends Error {
   }
 }
 
-export type QueryValue = string | number | boolean | null | undefined | readonly string[];
-export type Query = Readonly<Record<string, QueryValue>>;
-
 let onSignedOut: () => void = () => undefined;
 
 export function whenSignedOut(action: () => void): void {
   onSignedOut = action;
 }
 
-function cookie(name: string): string {
-  const found = document.cookie.split("; ").find((entry) => entry.startsWith(`${name}=`));
-  return found === undefined ? "" : decodeURIComponent(found.slice(name.length + 1));
+export function csrfToken(): string {
+  const found = /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie);
+  return decodeURIComponent(found?.[1] ?? "");
 }
 
-export function withQuery(path: string, query: Query = {}): string {
-  const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) {
-    if (value === null || value === undefined || value === "") continue;
-    if (Array.isArray(value)) (value as readonly string[]).forEach((item) => params.append(key, item));
-    else params.set(key, String(value as string | number | boolean));
-  }
-  const text = params.toString();
-  return text === "" ? path : `${path}?${text}`;
-}
-
-export interface Call {
-  readonly method?: "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
-  readonly body?: unknown;
-  readonly signal?: AbortSignal;
-  readonly idempotencyKey?: string;
-  /** Sign-in reads 401 itself. */
-  readonly quiet?: boolean;
-}
-
-export async function request(path: string, call: Call = {}): Promise<Response> {
-  const method = call.method ?? "GET";
-  const headers: Record<string, string> = { Accept: "application/json" };
-  if (call.body !== undefined) headers["Content-Type"] = "application/json";
-  if (method !== "GET") headers["X-CSRFToken"] = cookie("csrftoken");
-  if (call.idempotencyKey !== undefined) headers["Idempotency-Key"] = call.idempotencyKey;
-  let response: Response;
-  try {
-    response = await fetch(path, {
-      method,
-      headers,
-      credentials: "same-origin",
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-      ...(call.signal === undefined ? {} : { signal: call.signal }),
-    });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, {
-      code: "network.unreachable",
-      message: "The server did not answer. Check the connection and try again.",
-    });
-  }
-  if (response.status === 401 && call.quiet !== true) onSignedOut();
-  if (!response.ok) throw new ApiError(response.status, await errorBody(response));
-  return response;
-}
-
-async function errorBody(response: Response): Promise<Partial<ErrorBody>> {
+async function errorOf(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {
     const body = JSON.parse(text) as Partial<ErrorBody>;
-    return typeof body.message === "string" ? body : {};
+    return new ApiError(response.status, typeof body.message === "string" ? body : {});
   } catch {
-    return {};
+    return new ApiError(response.status, {});
   }
 }
 
-const API = "/api/v1";
-
-export async function getJson<T>(path: string, query?: Query, signal?: AbortSignal): Promise<T> {
-  const response = await request(
-    API + scopedPath(withQuery(path, query)),
-    signal === undefined ? {} : { signal },
-  );
-  return (await response.json()) as T;
+function unreachable(): ApiError {
+  return new ApiError(0, {
+    code: "network.unreachable",
+    message: "The server did not answer. Check the connection and try again.",
+  });
 }
 
-export async function send<T>(
-  method: "POST" | "PATCH" | "DELETE",
-  path: string,
-  body?: unknown,
-  idempotencyKey?: string,
-): Promise<T> {
-  const response = await request(API + scopedPath(path), {
-    method,
-    ...(body === undefined ? {} : { body }),
-    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-  });
-  const text = await response.text();
-  return (text === "" ? null : JSON.parse(text)) as T;
+/** Collections without an organisation in their path mean the one of the page. */
+const SCOPED = /\/api\/v1\/(runs|tokens|benchmarks|nodes|quotas|usage|audit)$/;
+
+const rules: Middleware = {
+  onRequest({ request }) {
+    if (request.method !== "GET") request.headers.set("X-CSRFToken", csrfToken());
+    const url = new URL(request.url);
+    const org = currentOrg();
+    if (!SCOPED.test(url.pathname) || url.searchParams.has("org") || org === null) return request;
+    url.searchParams.set("org", org);
+    return new Request(url, request);
+  },
+  async onResponse({ response }) {
+    if (response.status === 401) onSignedOut();
+    if (!response.ok) throw await errorOf(response);
+  },
+  onError({ error }) {
+    return error instanceof DOMException && error.name === "AbortError" ? error : unreachable();
+  },
+};
+
+export const api = createClient<paths>({ baseUrl: "", credentials: "same-origin" });
+api.use(rules);
+
+/** The body of an answer that was not an error; errors were thrown on the way. */
+export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
+  return (await answer).data as T;
+}
+
+/** For addresses that are not JSON: artifact texts, and django-allauth's own API. */
+export async function plainRequest(path: string, init: RequestInit = {}): Promise<Response> {
+  try {
+    return await fetch(path, {
+      ...init,
+      credentials: "same-origin",
+      headers: { "X-CSRFToken": csrfToken(), "Content-Type": "application/json", ...init.headers },
+    });
+  } catch {
+    throw unreachable();
+  }
+}
+
+export async function artifactText(url: string): Promise<string> {
+  const response = await plainRequest(url);
+  if (!response.ok) throw await errorOf(response);
+  return response.text();
 }

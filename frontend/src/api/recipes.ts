@@ -1,25 +1,21 @@
 import { queryOptions } from "@tanstack/react-query";
-import type { JsonObject } from "@/lib/paths";
-import { getJson, send } from "./http";
+import { api, body } from "./http";
 import type { Page, Recipe, RecipeDetail } from "./types";
 
 export const recipesQuery = queryOptions({
   queryKey: ["recipes"],
-  queryFn: ({ signal }) => getJson<Page<Recipe>>("/recipes", { limit: 200 }, signal),
+  queryFn: ({ signal }) => body(api.GET("/api/v1/recipes", { signal })) as Promise<Page<Recipe>>,
   staleTime: 10 * 60_000,
 });
 
+/** External runs have no recipe, and then nothing is asked. */
 export const recipeQuery = (name: string) =>
   queryOptions({
     queryKey: ["recipes", name],
-    queryFn: ({ signal }) => getJson<RecipeDetail>(`/recipes/${name}`, undefined, signal),
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/recipes/{name}", { params: { path: { name } }, signal }),
+      ) as Promise<RecipeDetail>,
     staleTime: 10 * 60_000,
     enabled: name !== "",
   });
-
-export async function validateSpec(
-  recipe: string,
-  spec: JsonObject,
-): Promise<{ readonly spec: JsonObject; readonly spec_hash: string }> {
-  return send<{ spec: JsonObject; spec_hash: string }>("POST", `/recipes/${recipe}/validate`, { spec });
-}

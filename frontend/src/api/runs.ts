@@ -1,6 +1,6 @@
 import { keepPreviousData, queryOptions, type QueryClient } from "@tanstack/react-query";
 import type { RunChange } from "@/lib/live";
-import { getJson, send } from "./http";
+import { api, body } from "./http";
 import type {
   Artifact,
   LogPage,
@@ -18,23 +18,31 @@ import type {
 
 export interface RunListFilter {
   readonly q?: string;
-  readonly state?: readonly string[];
+  readonly state?: string[];
   readonly study?: string;
   readonly spec_hash?: string;
   readonly sort?: string;
-  readonly group?: "spec" | undefined;
+  readonly group?: "spec" | "";
   readonly columns?: string;
   readonly limit?: number;
-  readonly cursor?: string;
 }
 
-const projectPath = (org: string, project: string): string => `/orgs/${org}/projects/${project}`;
+/** Running and waiting runs of a whole organisation. */
+export const activeFilter: RunListFilter = {
+  state: ["RUNNING", "STOPPING", "STARTING", "ASSIGNED", "QUEUED", "HELD"],
+  sort: "-created_at",
+};
 
 export const runsQuery = (org: string, project: string, filter: RunListFilter) =>
   queryOptions({
     queryKey: ["runs", org, project, filter],
     queryFn: ({ signal }) =>
-      getJson<RunPage>(`${projectPath(org, project)}/runs`, { limit: 500, ...filter }, signal),
+      body(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/runs", {
+          params: { path: { org, project }, query: { limit: 500, ...filter } },
+          signal,
+        }),
+      ) as Promise<RunPage>,
     placeholderData: keepPreviousData,
   });
 
@@ -42,50 +50,66 @@ export const runsQuery = (org: string, project: string, filter: RunListFilter) =
 export const orgRunsQuery = (org: string, filter: RunListFilter) =>
   queryOptions({
     queryKey: ["runs", org, null, filter],
-    queryFn: ({ signal }) => getJson<RunPage>("/runs", { org, limit: 200, ...filter }, signal),
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/runs", { params: { query: { org, limit: 200, ...filter } }, signal }),
+      ) as Promise<RunPage>,
     placeholderData: keepPreviousData,
   });
+
+const at = (run: string) => ({ params: { path: { run } } });
 
 export const runQuery = (run: string) =>
   queryOptions({
     queryKey: ["run", run],
-    queryFn: ({ signal }) => getJson<Run>(`/runs/${run}`, undefined, signal),
+    queryFn: ({ signal }) => body(api.GET("/api/v1/runs/{run}", { ...at(run), signal })) as Promise<Run>,
   });
 
 export const runEventsQuery = (run: string) =>
   queryOptions({
     queryKey: ["run", run, "events"],
-    queryFn: ({ signal }) => getJson<RunHistory>(`/runs/${run}/events`, undefined, signal),
+    queryFn: ({ signal }) =>
+      body(api.GET("/api/v1/runs/{run}/events", { ...at(run), signal })) as Promise<RunHistory>,
   });
 
 export const runSeriesQuery = (run: string) =>
   queryOptions({
     queryKey: ["run", run, "series"],
-    queryFn: ({ signal }) => getJson<Page<SeriesInfo>>(`/runs/${run}/series`, { limit: 500 }, signal),
+    queryFn: ({ signal }) =>
+      body<Page<SeriesInfo>>(api.GET("/api/v1/runs/{run}/series", { ...at(run), signal })),
   });
 
 export const runArtifactsQuery = (run: string) =>
   queryOptions({
     queryKey: ["run", run, "artifacts"],
-    queryFn: ({ signal }) => getJson<Page<Artifact>>(`/runs/${run}/artifacts`, { limit: 500 }, signal),
+    queryFn: ({ signal }) =>
+      body<Page<Artifact>>(api.GET("/api/v1/runs/{run}/artifacts", { ...at(run), signal })),
   });
 
 export function artifactUrl(run: string, path: string): string {
   return `/api/v1/runs/${run}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
-export async function fetchLogs(
-  run: string,
-  query: { cursor?: string; limit?: number; direction?: "forward" | "backward"; q?: string },
-  signal?: AbortSignal,
-): Promise<LogPage> {
-  return getJson<LogPage>(`/runs/${run}/logs`, query, signal);
+export interface LogQuery {
+  readonly cursor?: number;
+  readonly limit?: number;
+  readonly direction?: "forward" | "backward";
+  readonly q?: string;
+}
+
+export async function fetchLogs(run: string, query: LogQuery, signal?: AbortSignal): Promise<LogPage> {
+  return body(
+    api.GET("/api/v1/runs/{run}/logs", {
+      params: { path: { run }, query },
+      ...(signal === undefined ? {} : { signal }),
+    }),
+  );
 }
 
 export const seriesQuery = (query: SeriesQuery) =>
   queryOptions({
     queryKey: ["series", query],
-    queryFn: () => send<SeriesResult>("POST", "/series/query", query),
+    queryFn: ({ signal }) => body<SeriesResult>(api.POST("/api/v1/series/query", { body: query, signal })),
     placeholderData: keepPreviousData,
     enabled: query.runs.length > 0 && query.keys.length > 0,
   });
@@ -93,19 +117,29 @@ export const seriesQuery = (query: SeriesQuery) =>
 export type RunAction = "cancel" | "pause" | "resume";
 
 export async function actOnRun(run: string, action: RunAction): Promise<Run> {
-  return send<Run>("POST", `/runs/${run}/${action}`);
+  const answers = {
+    cancel: () => api.POST("/api/v1/runs/{run}/cancel", at(run)),
+    pause: () => api.POST("/api/v1/runs/{run}/pause", at(run)),
+    resume: () => api.POST("/api/v1/runs/{run}/resume", at(run)),
+  };
+  return (await body(answers[action]())) as Run;
 }
 
 export async function retryRun(run: string): Promise<Run> {
-  return send<Run>("POST", `/runs/${run}/retry`);
+  return (await body(api.POST("/api/v1/runs/{run}/retry", at(run)))) as Run;
 }
 
 export async function editRun(run: string, change: { name?: string; notes?: string }): Promise<Run> {
-  return send<Run>("PATCH", `/runs/${run}`, change);
+  return (await body(api.PATCH("/api/v1/runs/{run}", { ...at(run), body: change }))) as Run;
 }
 
 export async function launchRun(org: string, project: string, run: NewRun, key: string): Promise<Run> {
-  return send<Run>("POST", `${projectPath(org, project)}/runs`, run, key);
+  return (await body(
+    api.POST("/api/v1/orgs/{org}/projects/{project}/runs", {
+      params: { path: { org, project }, header: { "Idempotency-Key": key } },
+      body: run,
+    }),
+  )) as Run;
 }
 
 export async function launchStudy(
@@ -114,23 +148,35 @@ export async function launchStudy(
   study: NewStudy,
   key: string,
 ): Promise<Study> {
-  return send<Study>("POST", `${projectPath(org, project)}/studies`, study, key);
+  return (await body(
+    api.POST("/api/v1/orgs/{org}/projects/{project}/studies", {
+      params: { path: { org, project }, header: { "Idempotency-Key": key } },
+      body: study,
+    }),
+  )) as Study;
 }
 
 export const studiesQuery = (org: string, project: string) =>
   queryOptions({
     queryKey: ["studies", org, project],
-    queryFn: ({ signal }) => getJson<Page<Study>>(`${projectPath(org, project)}/studies`, undefined, signal),
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/studies", {
+          params: { path: { org, project }, query: { limit: 100 } },
+          signal,
+        }),
+      ) as Promise<Page<Study>>,
   });
 
 export const studyQuery = (study: string) =>
   queryOptions({
     queryKey: ["study", study],
-    queryFn: ({ signal }) => getJson<Study>(`/studies/${study}`, undefined, signal),
+    queryFn: ({ signal }) =>
+      body(api.GET("/api/v1/studies/{study}", { params: { path: { study } }, signal })) as Promise<Study>,
   });
 
-export async function cancelStudy(study: string): Promise<{ readonly stopped: number }> {
-  return send<{ stopped: number }>("POST", `/studies/${study}/cancel`);
+export async function cancelStudy(study: string): Promise<number> {
+  return (await body(api.POST("/api/v1/studies/{study}/cancel", { params: { path: { study } } }))).stopped;
 }
 
 function patched(run: Run, change: RunChange): Run {
@@ -149,9 +195,3 @@ export function applyRunChange(client: QueryClient, change: RunChange): boolean 
   });
   return shown;
 }
-
-/** Running and waiting runs of the whole organisation. */
-export const activeFilter: RunListFilter = {
-  state: ["RUNNING", "STOPPING", "STARTING", "ASSIGNED", "QUEUED", "HELD"],
-  sort: "-created_at",
-};

@@ -1,10 +1,10 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { ApiError, getJson, request } from "./http";
+import { api, ApiError, body, plainRequest } from "./http";
 import type { Me, OrgOfMe } from "./types";
 
 export const meQuery = queryOptions({
   queryKey: ["me"],
-  queryFn: ({ signal }) => getJson<Me>("/me", undefined, signal),
+  queryFn: ({ signal }) => body<Me>(api.GET("/api/v1/me", { signal })),
   staleTime: 5 * 60_000,
 });
 
@@ -17,38 +17,28 @@ export function useOrg(slug: string | undefined): OrgOfMe | undefined {
 }
 
 interface AllauthErrors {
-  readonly errors?: readonly { readonly message?: string; readonly param?: string }[];
-}
-
-async function refused(response: Response): Promise<ApiError> {
-  const body = (await response.json().catch(() => ({}))) as AllauthErrors;
-  const message = body.errors?.[0]?.message;
-  return new ApiError(response.status, {
-    code: "auth.refused",
-    message: message ?? "The e-mail address or the password is not right.",
-  });
+  readonly errors?: readonly { readonly message?: string }[];
 }
 
 /** django-allauth's headless API has an error shape of its own; it becomes ours here. */
 export async function signIn(email: string, password: string): Promise<void> {
-  await request("/api/v1/me", { quiet: true }).catch((error: unknown) => {
-    if (!(error instanceof ApiError) || error.status !== 401) throw error;
-  });
-  const token = /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";
-  const response = await fetch("/_allauth/browser/v1/auth/login", {
+  // Sets the CSRF cookie where the page itself did not, as under the development server.
+  await plainRequest("/_allauth/browser/v1/config");
+  const response = await plainRequest("/_allauth/browser/v1/auth/login", {
     method: "POST",
-    credentials: "same-origin",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": decodeURIComponent(token) },
     body: JSON.stringify({ email, password }),
   });
-  if (!response.ok && response.status !== 409) throw await refused(response);
+  // 409: somebody is signed in already, which is as good.
+  if (response.ok || response.status === 409) return;
+  const answer = (await response.json().catch(() => ({}))) as AllauthErrors;
+  throw new ApiError(response.status, {
+    code: "auth.refused",
+    message: answer.errors?.[0]?.message ?? "The e-mail address or the password is not right.",
+  });
 }
 
 /** Answers 401 when the session has ended, which is what was asked for. */
 export async function signOut(): Promise<void> {
-  await request("/_allauth/browser/v1/auth/session", { method: "DELETE", quiet: true }).catch(
-    (error: unknown) => {
-      if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    },
-  );
+  const response = await plainRequest("/_allauth/browser/v1/auth/session", { method: "DELETE" });
+  if (!response.ok && response.status !== 401) throw new ApiError(response.status, {});
 }

@@ -153,33 +153,35 @@ function Mark() {
   );
 }
 
-/** The scarcest kind: the one with the highest share in use. */
+function limitOf(quota: Quota): number {
+  return Math.min(quota.max_devices ?? quota.capacity, Math.max(quota.capacity, quota.in_use));
+}
+
+/** The scarcest kind: the one with the highest share in use, then the one with most waiting. */
 function scarcest(quotas: readonly Quota[]): Quota | undefined {
-  return [...quotas].sort((a, b) => b.in_use / Math.max(1, b.max) - a.in_use / Math.max(1, a.max))[0];
+  const share = (quota: Quota): number => quota.in_use / Math.max(1, limitOf(quota));
+  return [...quotas].sort((a, b) => share(b) - share(a) || b.waiting - a.waiting)[0];
 }
 
 function DeviceUse({ org }: { org: string }) {
   const quotas = useQuery(quotasQuery(org));
   const quota = scarcest(quotas.data?.items ?? []);
   if (quota === undefined) return null;
-  const borrowed = Math.max(0, quota.in_use - quota.guaranteed);
-  const words =
-    borrowed > 0
-      ? `${quota.guaranteed} guaranteed, ${borrowed} borrowed`
-      : `inside the guarantee of ${quota.guaranteed}`;
+  const limit = limitOf(quota);
+  const words = quota.waiting > 0 ? `${quota.waiting} waiting` : "nothing waits";
   return (
     <div className="sidebar-foot">
       <div className="row">
         <span className="second">{quota.kind} in use</span>
         <b className="number">
-          {quota.in_use} of {quota.max}
+          {quota.in_use} of {limit}
         </b>
       </div>
       <QuotaBar
         inUse={quota.in_use}
-        guaranteed={quota.guaranteed}
-        max={quota.max}
-        label={`${quota.in_use} of ${quota.max} ${quota.kind} in use, ${words}`}
+        guaranteed={limit}
+        max={limit}
+        label={`${quota.in_use} of ${limit} ${quota.kind} in use, ${words}`}
       />
       <span className="second">{words}</span>
     </div>

@@ -13,6 +13,7 @@ function page<Name extends string>(
     path,
     lazy: async () => ({ Component: (await load())[name] }),
     errorElement: <PageFailed />,
+    hydrateFallbackElement: <></>,
   };
 }
 
@@ -24,6 +25,7 @@ export const router = createBrowserRouter([
     path: "/",
     element: <Shell />,
     errorElement: <PageFailed />,
+    hydrateFallbackElement: <></>,
     children: [
       page("", () => import("@/features/home/HomePage"), "HomePage"),
       { path: "o/:org", element: <Navigate to="active" replace /> },

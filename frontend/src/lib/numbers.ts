@@ -5,7 +5,7 @@ const MINUS = "\u2212";
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /** What metric values look like on the wire: NaN and infinities travel as strings. */
-export type WireNumber = number | "NaN" | "Infinity" | "-Infinity";
+export type WireNumber = number | string;
 
 export function fromWire(value: WireNumber | null | undefined): number {
   return value === null || value === undefined ? NaN : Number(value);

@@ -1,4 +1,5 @@
 import { useEffect, useRef, type ReactNode } from "react";
+import { createPortal } from "react-dom";
 
 /** Only for irreversible or costly acts, and for the palette. Focus returns to where it was. */
 export function Dialog({
@@ -24,7 +25,7 @@ export function Dialog({
       if (origin instanceof HTMLElement) origin.focus();
     };
   }, []);
-  return (
+  return createPortal(
     <dialog
       ref={ref}
       className={wide ? "dialog dialog-wide" : "dialog"}
@@ -42,6 +43,7 @@ export function Dialog({
         {children}
         {actions !== undefined && <div className="dialog-actions">{actions}</div>}
       </div>
-    </dialog>
+    </dialog>,
+    document.body,
   );
 }

@@ -1,4 +1,4 @@
-"""The clock of asynchronous simulation: a heap of reports on their way, ordered by arrival, ties by order of starting."""
+"""The clock of asynchronous simulation: a heap of reports on their way, by arrival, ties by order of starting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models_core.federated.simulation.schedule import Fleet, Ledger, Report
 class EventClock:
     """Keeps a fixed number of clients at work and hands out their reports as they arrive.
 
-    Start number j belongs to cohort j // concurrency; it goes to the first client of that cohort's order who is idle and has not
-    been started for this cohort yet (if all such are busy, to the first idle one). With equal latencies the clients at work are
-    therefore exactly the cohorts of the synchronous algorithms.
+    Start number j belongs to cohort j // concurrency; it goes to the first client of that cohort's order who is idle
+    and has not been started for this cohort yet (if all such are busy, to the first idle one). With equal latencies the
+    clients at work are therefore exactly the cohorts of the synchronous algorithms.
     """
 
     def __init__(self, fleet: Fleet, ledger: Ledger, concurrency: int) -> None:

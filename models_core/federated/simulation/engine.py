@@ -1,8 +1,8 @@
 """Carries out a schedule: one compiled scan over server steps, inside it a scan over the reports of a step.
 
-Past models lie in a ring buffer, so that a report starts from the model it was sent. Clients of unequal size are padded and
-masked; a client makes as many steps as its own examples need, padding costs memory only. A scan, not vmap: on a CPU vmap turns
-matrix products with a client's own weights into many small ones.
+Past models lie in a ring buffer, so that a report starts from the model it was sent. Clients of unequal size are padded
+and masked; a client makes as many steps as its own examples need, padding costs memory only. A scan, not vmap: on a CPU
+vmap turns matrix products with a client's own weights into many small ones.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def compile_advance(
 
     example: arguments of the shapes to compile for.
 
-    Numbers: "loss", the clients' mean loss while training, weighted as their deltas; "update_norm", of the server's step. The
-    randomness of a report depends on (key, client, participation) alone, never on its place in the step.
+    Numbers: "loss", the clients' mean loss while training, weighted as their deltas; "update_norm", of the server's
+    step. The randomness of a report depends on (key, client, participation) alone, never on its place in the step.
     """
 
     @partial(jax.jit, donate_argnums=0)

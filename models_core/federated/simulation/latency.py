@@ -30,7 +30,7 @@ class Constant(Spec):
     )
 
 
-class HalfNormal(Spec):
+class HalfNormal(Spec, title="Half-normal"):
     """|Normal(0, sigma)|, fresh for each participation and independent of the data."""
 
     kind: Literal["half_normal"] = field(
@@ -41,7 +41,7 @@ class HalfNormal(Spec):
     )
 
 
-class LogNormal(Spec):
+class LogNormal(Spec, title="Log-normal"):
     """median exp(sigma Normal(0, 1)), fresh for each participation: a heavy tail."""
 
     kind: Literal["lognormal"] = field(
@@ -53,11 +53,12 @@ class LogNormal(Spec):
     sigma: float = field(1.0, title="Spread", help="Of the logarithm.", ge=0, le=5, section="Latency")
 
 
-class PerClientPerExample(Spec):
+class PerClientPerExample(Spec, title="Per client and example"):
     """examples x pace of the client x noise + overhead: clients with much data, and slow clients, report late.
 
-    pace = median_s_per_example exp(pace_sigma Normal), drawn once a client, times slow_factor for a share slow_share of the
-    clients; noise = exp(noise_sigma Normal) and overhead = overhead_s exp(noise_sigma Normal), fresh for each participation.
+    pace = median_s_per_example exp(pace_sigma Normal), drawn once a client, times slow_factor for a share slow_share of
+    the clients; noise = exp(noise_sigma Normal) and overhead = overhead_s exp(noise_sigma Normal), fresh for each
+    participation.
     """
 
     kind: Literal["per_client_per_example"] = field(

@@ -34,10 +34,11 @@ class Fleet:
 class Schedule:
     """Reports of every server step, in the order in which they are added up, and the books at its end.
 
-    client: who. version: number of the server step whose model it started from (0 is the initial model). participation: how often
-    the client had started before. weight: factor of its delta in the sum. clock_s: simulated time of the step.
-    started, late, too_old, in_flight: client tasks so far; started = used + late + too_old + in_flight, used = (step + 1) x reports.
-    received: reports that reached the server so far, used or not. wasted_s: client seconds so far whose result was not used.
+    client: who. version: number of the server step whose model it started from (0 is the initial model). participation:
+    how often the client had started before. weight: factor of its delta in the sum. clock_s: simulated time of the
+    step. started, late, too_old, in_flight: client tasks so far; started = used + late + too_old + in_flight, used =
+    (step + 1) x reports. received: reports that reached the server so far, used or not. wasted_s: client seconds so far
+    whose result was not used.
     """
 
     client: Int32[np.ndarray, "steps reports"]

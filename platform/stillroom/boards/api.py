@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ninja import Status
+
 from stillroom.boards.models import Benchmark
 from stillroom.boards.schemas import BenchmarkIn, BenchmarkList, BenchmarkOut, BenchmarkPatch, RankingOut
 from stillroom.boards.selectors import Entry, benchmark_access, ranking
@@ -26,7 +28,7 @@ def benchmark_make(request: DoorRequest, payload: BenchmarkIn, org: str | None =
     """Make a leaderboard; the same name again makes its next version."""
     with request.door.org(org) as member:
         row = benchmark_create(member=member, values=payload.model_dump())
-        return 201, _out(Benchmark.objects.select_related("tenant").get(id=row.id))
+        return Status(201, _out(Benchmark.objects.select_related("tenant").get(id=row.id)))
 
 
 @door.get("/benchmarks/{benchmark}", needs=Can.RUN_READ, response=RankingOut)
@@ -51,7 +53,7 @@ def benchmark_remove(request: DoorRequest, benchmark: str) -> object:
     """Remove a leaderboard; its runs stay."""
     with benchmark_access(request.door, benchmark) as (member, found):
         benchmark_delete(member=member, benchmark=found)
-        return 204, None
+        return Status(204, None)
 
 
 def _out(row: Benchmark) -> dict[str, Any]:

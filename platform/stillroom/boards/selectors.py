@@ -59,7 +59,9 @@ def flat(spec: Any, prefix: str = "") -> dict[str, Any]:
 
 def matches(benchmark: Benchmark, recipe: str, spec: Any) -> bool:
     """Whether a run of that recipe and spec enters the benchmark."""
-    return benchmark.recipe == recipe and all(spec_value(spec, path) == value for path, value in benchmark.frozen.items())
+    return benchmark.recipe == recipe and all(
+        spec_value(spec, path) == value for path, value in benchmark.frozen.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ def ranking(benchmark: Benchmark) -> list[Entry]:
         for spec_hash, found in by_spec.items()
     }
     placed = standings(results, goal=benchmark.goal, target=benchmark.target)
-    differing = _differing({spec_hash: flat(found[0].spec) for spec_hash, found in by_spec.items()}, set(benchmark.frozen))
+    differing = _differing(
+        {spec_hash: flat(found[0].spec) for spec_hash, found in by_spec.items()}, set(benchmark.frozen)
+    )
     return [
         Entry(
             standing=standing,

@@ -28,7 +28,9 @@ def benchmark_create(*, member: Member, values: dict[str, Any]) -> Benchmark:
     }
     if unknown:
         raise Invalid("A frozen path does not exist in the recipe's spec.", fields=unknown)
-    newest = Benchmark.objects.filter(name=values["name"]).order_by("-version").values_list("version", flat=True).first()
+    newest = (
+        Benchmark.objects.filter(name=values["name"]).order_by("-version").values_list("version", flat=True).first()
+    )
     try:
         with transaction.atomic():
             row = Benchmark.objects.create(tenant_id=member.tenant_id, version=(newest or 0) + 1, **values)

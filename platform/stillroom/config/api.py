@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import structlog
 from django.conf import settings
 from django.db import OperationalError
@@ -13,7 +14,6 @@ from ninja.errors import HttpError, ValidationError
 from ninja.renderers import BaseRenderer
 from ninja.types import DictStrAny
 from psycopg_pool import PoolTimeout
-import orjson
 
 from stillroom.boards.api import door as boards
 from stillroom.core.errors import StillroomError, TooMany
@@ -49,7 +49,13 @@ def error_answer(
     request: HttpRequest, *, status: int, code: str, message: str, fields: dict[str, str] | None = None, **extra: Any
 ) -> HttpResponse:
     """The one form of an error."""
-    body = {"code": code, "message": message, "fields": fields or {}, "request_id": getattr(request, "request_id", ""), **extra}
+    body = {
+        "code": code,
+        "message": message,
+        "fields": fields or {},
+        "request_id": getattr(request, "request_id", ""),
+        **extra,
+    }
     return HttpResponse(orjson.dumps(body), status=status, content_type="application/json")
 
 
@@ -106,7 +112,9 @@ def crashed(request: HttpRequest, error: Exception) -> HttpResponse:
     if settings.DEBUG:
         raise error
     log.exception("api.crashed", path=request.path)
-    return error_answer(request, status=500, code="internal", message="Something failed here. The request id finds it in the log.")
+    return error_answer(
+        request, status=500, code="internal", message="Something failed here. The request id finds it in the log."
+    )
 
 
 def openapi() -> DictStrAny:

@@ -9,7 +9,7 @@ from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stillroom.config.settings")
 
-from django.conf import settings  # noqa: E402  (Celery needs the variable above first)
+from django.conf import settings
 
 app = Celery("stillroom")
 app.conf.update(
@@ -35,4 +35,5 @@ app.conf.update(
     task_queues=[Queue("ctl")],
     task_default_queue="ctl",
 )
+app.set_default()
 app.autodiscover_tasks()

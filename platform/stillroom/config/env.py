@@ -37,17 +37,25 @@ class Env:
     secret_key: str = setting("STILLROOM_SECRET_KEY", "At least 32 characters; signs sessions and run tokens.", "")
     debug: bool = setting("STILLROOM_DEBUG", "1 shows error pages with code. Never in production.", False)
     port: int = setting("STILLROOM_PORT", "Port of the web process; the next free one is taken when busy.", 8000)
-    public_url: str = setting("STILLROOM_PUBLIC_URL", "Address at which people reach the site.", "http://127.0.0.1:8000")
+    public_url: str = setting(
+        "STILLROOM_PUBLIC_URL", "Address at which people reach the site.", "http://127.0.0.1:8000"
+    )
     allowed_hosts: tuple[str, ...] = setting(
-        "STILLROOM_ALLOWED_HOSTS", "Host names, comma separated, besides the public one.", ("127.0.0.1", "localhost", "[::1]")
+        "STILLROOM_ALLOWED_HOSTS",
+        "Host names, comma separated, besides the public one.",
+        ("127.0.0.1", "localhost", "[::1]"),
     )
     database_url: str = setting(
-        "DATABASE_URL", "PostgreSQL URL of the owner role. Only `provision` and `up` need it; nothing is embedded when set.", ""
+        "DATABASE_URL",
+        "PostgreSQL URL of the owner role. Only `provision` and `up` need it; nothing is embedded when set.",
+        "",
     )
     database_app_url: str = setting("DATABASE_APP_URL", "URL of the role stillroom_app; derived when empty.", "")
     database_sched_url: str = setting("DATABASE_SCHED_URL", "URL of the role stillroom_sched; derived when empty.", "")
     database_admin_url: str = setting("DATABASE_ADMIN_URL", "URL of the role stillroom_admin; derived when empty.", "")
-    redis_url: str = setting("REDIS_URL", "Valkey or Redis URL; nothing is embedded when set.", "redis://127.0.0.1:6379/0")
+    redis_url: str = setting(
+        "REDIS_URL", "Valkey or Redis URL; nothing is embedded when set.", "redis://127.0.0.1:6379/0"
+    )
     artifact_root: Path | None = setting("STILLROOM_ARTIFACTS", "Folder of artifacts; HOME/artifacts when empty.", None)
     max_batch_bytes: int = setting("STILLROOM_MAX_BATCH_BYTES", "Largest ingest batch, decompressed.", 4 * 1024 * 1024)
     max_batch_points: int = setting("STILLROOM_MAX_BATCH_POINTS", "Most points in one ingest batch.", 100_000)

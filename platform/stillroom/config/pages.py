@@ -25,7 +25,11 @@ def app(request: HttpRequest, path: str = "") -> HttpResponse:
         raise Http404
     index = settings.FRONTEND_DIST / "index.html"
     if not index.is_file():
-        return HttpResponse("The web app is not built. Run `make up`, or `npm run build` in frontend/.", status=503, content_type="text/plain")
+        return HttpResponse(
+            "The web app is not built. Run `make up`, or `npm run build` in frontend/.",
+            status=503,
+            content_type="text/plain",
+        )
     response = HttpResponse(index.read_bytes(), content_type="text/html; charset=utf-8")
     response["Cache-Control"] = "no-cache"
     return response

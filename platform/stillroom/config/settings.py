@@ -16,7 +16,10 @@ _public = urlsplit(ENV.public_url)
 _secure = _public.scheme == "https"
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([_public.hostname] if _public.hostname else [])]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
-LIVE_ORIGINS = [f"{_public.scheme}://{_public.netloc}", *(f"http://{host}:{_public.port or 80}" for host in ENV.allowed_hosts)]
+LIVE_ORIGINS = [
+    f"{_public.scheme}://{_public.netloc}",
+    *(f"http://{host}:{_public.port or 80}" for host in ENV.allowed_hosts),
+]
 
 INSTALLED_APPS = [
     "unfold",
@@ -165,8 +168,10 @@ _processors: list[structlog.typing.Processor] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-_renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if ENV.log_json else structlog.dev.ConsoleRenderer(
-    colors=False, exception_formatter=structlog.dev.plain_traceback
+_renderer: structlog.typing.Processor = (
+    structlog.processors.JSONRenderer()
+    if ENV.log_json
+    else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 )
 structlog.configure(
     processors=[*_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

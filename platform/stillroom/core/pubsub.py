@@ -87,10 +87,6 @@ def org_group(tenant_id: str) -> str:
     return f"org.{tenant_id}"
 
 
-def benchmark_group(benchmark_id: str) -> str:
-    return f"benchmark.{benchmark_id}"
-
-
 _announced: dict[str, float] = {}
 
 

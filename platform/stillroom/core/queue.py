@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from celery import current_app
 from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -14,10 +15,8 @@ EXECUTE_RUN = "workers.execute_run"
 
 def wake(queue: str, run_id: str, epoch: int) -> bool:
     """Tell a node to look at a run. Returns False, and logs, when the broker cannot be reached."""
-    from stillroom.config.celery import app
-
     try:
-        app.send_task(EXECUTE_RUN, args=[run_id, epoch], queue=Queue(queue), ignore_result=True, retry=False)
+        current_app.send_task(EXECUTE_RUN, args=[run_id, epoch], queue=Queue(queue), ignore_result=True, retry=False)
     except (OperationalError, RedisError, OSError) as error:
         log.warning("queue.wake_failed", queue=queue, run=run_id, epoch=epoch, error=str(error))
         return False

@@ -138,7 +138,9 @@ class IdentityManager(models.Manager[Any]):
 class TenantModel(models.Model):
     """Base of every row that belongs to a tenant."""
 
-    tenant = models.ForeignKey("tenants.Organisation", on_delete=models.CASCADE, related_name="+", db_column="tenant_id")
+    tenant = models.ForeignKey(
+        "tenants.Organisation", on_delete=models.CASCADE, related_name="+", db_column="tenant_id"
+    )
 
     objects = TenantManager()
 

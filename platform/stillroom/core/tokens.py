@@ -77,7 +77,11 @@ def read_run_token(text: str) -> RunGrant | None:
     """The grant, or None when the token is forged, malformed or expired."""
     body, _, signature = text.removeprefix("sr_run_").rpartition(".")
     parts = body.split(".")
-    if not text.startswith("sr_run_") or len(parts) != 4 or not hmac.compare_digest(_sign(body).encode(), signature.encode()):
+    if (
+        not text.startswith("sr_run_")
+        or len(parts) != 4
+        or not hmac.compare_digest(_sign(body).encode(), signature.encode())
+    ):
         return None
     run_id, epoch, tenant_id, expiry = parts
     if int(expiry) < time.time():

@@ -13,6 +13,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stillroom.boards.models import Benchmark
+from stillroom.boards.selectors import matches
 from stillroom.core import pubsub
 from stillroom.core.tenancy import tenant_tx
 from stillroom.live.admission import REFUSED, caller_of
@@ -80,6 +81,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.viewers: dict[str, Viewer] = {}
         self.projects: dict[str, str] = {}
         self.watched: dict[str, tuple[str, str]] = {}
+        self.benchmarks: dict[str, str] = {}
         self.due: dict[str, str] = {}
         self.tasks: list[asyncio.Task[None]] = []
         await self.accept()
@@ -93,9 +95,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             hub().leave(viewer)
         for task in self.tasks:
             task.cancel()
-        for group in {*self.projects.values(), *self.watched}:
+        for group in self._groups():
             with contextlib.suppress(Exception):
                 await self.channel_layer.group_discard(group, self.channel_name)
+
+    def _groups(self) -> set[str]:
+        """The groups whose notices this socket needs. A ranking changes when a run of its organisation ends."""
+        return {
+            *self.projects.values(),
+            *self.watched,
+            *(pubsub.org_group(tenant) for tenant in self.benchmarks.values()),
+        }
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self.caller is None:
@@ -147,9 +157,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if viewer is None:
             return
         hub().leave(viewer)
-        group = self.projects.pop(run_id)
-        if group not in self.projects.values() and group not in self.watched:
-            await self.channel_layer.group_discard(group, self.channel_name)
+        await self._part(self.projects.pop(run_id))
 
     async def _watch(self, message: Watch) -> None:
         found = await self._find_topic(message)
@@ -158,12 +166,19 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         group, tenant_id = found
         if message.type == "watch":
-            self.watched[group] = (tenant_id, message.topic)
+            if message.topic == "benchmark":
+                self.benchmarks[str(message.id)] = tenant_id
+            else:
+                self.watched[group] = (tenant_id, message.topic)
             await self._join(group)
         else:
             self.watched.pop(group, None)
-            if group not in self.projects.values():
-                await self.channel_layer.group_discard(group, self.channel_name)
+            self.benchmarks.pop(str(message.id), None)
+            await self._part(group)
+
+    async def _part(self, group: str) -> None:
+        if group not in self._groups():
+            await self.channel_layer.group_discard(group, self.channel_name)
 
     async def _join(self, group: str) -> None:
         try:
@@ -174,9 +189,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def notice_run(self, event: dict[str, Any]) -> None:
         """A run of a watched project or organisation changed: read it as this viewer may see it, a moment later, once."""
         run_id, project = event["payload"]["run"], pubsub.project_group(event["payload"]["project"])
-        tenant_id = next((tenant for group, (tenant, topic) in self.watched.items() if group == project or topic == "org"), None)
-        if run_id in self.viewers:
-            tenant_id = self.viewers[run_id].tenant_id
+        watching = [tenant for group, (tenant, topic) in self.watched.items() if group == project or topic == "org"]
+        following = [viewer.tenant_id for viewer in self.viewers.values() if viewer.run_id == run_id]
+        tenant_id = next(iter([*following, *watching, *self.benchmarks.values()]), None)
         if tenant_id is None:
             return
         if not self.due:
@@ -184,16 +199,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.tasks.append(asyncio.create_task(self._send_due()))
         self.due[run_id] = tenant_id
 
-    async def notice_benchmark(self, event: dict[str, Any]) -> None:
-        """A ranking may have changed."""
-        await self._json({"type": "benchmark", "id": event["payload"]["id"]})
-
     async def _send_due(self) -> None:
         await asyncio.sleep(NOTICE_DELAY_S)
         due, self.due = self.due, {}
         for tenant_id in sorted(set(due.values())):
-            for run in await self._render([run_id for run_id, owner in due.items() if owner == tenant_id], tenant_id):
+            changed, rankings = await self._render(
+                [run_id for run_id, owner in due.items() if owner == tenant_id], tenant_id
+            )
+            for run in changed:
                 await self._json({"type": "run", "run": run})
+            for benchmark_id in rankings:
+                await self._json({"type": "benchmark", "id": benchmark_id})
 
     async def _heads(self) -> None:
         while True:
@@ -247,7 +263,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             with tenant_tx(member.tenant_id):
                 if message.topic == "benchmark":
                     if Benchmark.objects.filter(id=message.id).exists():
-                        return pubsub.benchmark_group(str(message.id)), member.tenant_id
+                        return pubsub.org_group(member.tenant_id), member.tenant_id
                 elif member.org == message.org:
                     if message.topic == "org":
                         return pubsub.org_group(member.tenant_id), member.tenant_id
@@ -257,11 +273,16 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return None
 
     @database_sync_to_async
-    def _render(self, run_ids: list[str], tenant_id: str) -> list[dict[str, Any]]:
+    def _render(self, run_ids: list[str], tenant_id: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """The changed runs as this viewer sees them, and the watched benchmarks whose ranking they may change."""
         member = next((member for member in self._readers() if member.tenant_id == tenant_id), None)
         if member is None:
-            return []
+            return [], []
         with tenant_tx(tenant_id):
             rows = list(runs().filter(id__in=run_ids))
             metrics = summaries(run_ids)
-            return [RunOut.of(run, metrics.get(run.id, {}), member.can) for run in rows]
+            watched = list(Benchmark.objects.filter(id__in=list(self.benchmarks))) if self.benchmarks else []
+        ended = [run for run in rows if run.is_terminal]
+        rankings = [row.id for row in watched if any(matches(row, run.recipe, run.spec) for run in ended)]
+        wanted = [run for run in rows if run.id in self.viewers or self.watched]
+        return [RunOut.of(run, metrics.get(run.id, {}), member.can) for run in wanted], rankings

@@ -101,7 +101,11 @@ class Watched:
 
     def replay(self, since: Position, until: int) -> list[bytes] | None:
         """Frames after `since` from the ring, when it still holds all of them."""
-        found = [frame for frame in self.ring if frame.epoch == since.epoch and since.seq < frame.first and frame.last <= until]
+        found = [
+            frame
+            for frame in self.ring
+            if frame.epoch == since.epoch and since.seq < frame.first and frame.last <= until
+        ]
         complete = [frame.first for frame in found] == list(range(since.seq + 1, until + 1))
         return [frame.data for frame in found] if complete else None
 
@@ -163,7 +167,9 @@ class Hub:
 
     async def _deliver(self, watched: Watched, viewer: Viewer) -> None:
         last = viewer.last
-        frames = [frame for frame in viewer.pending if last is None or (frame.epoch, frame.last) > (last.epoch, last.seq)]
+        frames = [
+            frame for frame in viewer.pending if last is None or (frame.epoch, frame.last) > (last.epoch, last.seq)
+        ]
         viewer.pending.clear()
         if viewer.overflowed or not frames:
             if viewer.overflowed:
@@ -209,7 +215,9 @@ class Hub:
     async def _read_bus(self) -> None:
         while True:
             try:
-                client = aioredis.Redis.from_url(settings.REDIS_URL, socket_timeout=None, socket_connect_timeout=2, health_check_interval=15)
+                client = aioredis.Redis.from_url(
+                    settings.REDIS_URL, socket_timeout=None, socket_connect_timeout=2, health_check_interval=15
+                )
                 async with client, client.pubsub() as bus:
                     # A channel of our own keeps the subscription alive while no run is watched.
                     await bus.subscribe(f"{pubsub.PREFIX}hub", *(pubsub.run_channel(run_id) for run_id in self._runs))
@@ -257,9 +265,15 @@ class Hub:
                 except (OperationalError, PoolTimeout) as error:
                     log.warning("live.poll_failed", run=watched.run_id, error=str(error))
                     continue
-                watched.head = head if watched.head is None else max(watched.head, head, key=lambda at: (at.epoch, at.seq))
+                watched.head = (
+                    head if watched.head is None else max(watched.head, head, key=lambda at: (at.epoch, at.seq))
+                )
                 for behind in watched.viewers:
-                    if behind.last is not None and (behind.last.epoch, behind.last.seq) < (head.epoch, head.seq) and not behind.pending:
+                    if (
+                        behind.last is not None
+                        and (behind.last.epoch, behind.last.seq) < (head.epoch, head.seq)
+                        and not behind.pending
+                    ):
                         behind.overflowed = True
                         behind.wake.set()
 

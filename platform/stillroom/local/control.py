@@ -11,7 +11,7 @@ import psutil
 from stillroom.local import leftovers
 from stillroom.local.errors import LocalError
 from stillroom.local.home import Home
-from stillroom.local.launch import Launch, Options
+from stillroom.local.launch import Launch, Options, sign_in
 from stillroom.local.logs import log_file
 from stillroom.local.processes import wait_until
 from stillroom.local.progress import PipeProgress, Progress, on_terminal, relay
@@ -138,7 +138,7 @@ def _join(home: Home, progress: Progress) -> bool:
     progress.note(f"Stillroom is already running at {recorded.url}")
     demo = read_json(home.demo)
     if demo:
-        progress.note(f"Sign in as {demo.get('email')} with the password {demo.get('password')}")
+        progress.note(sign_in(demo))
     return True
 
 

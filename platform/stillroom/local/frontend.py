@@ -34,9 +34,10 @@ def needs_build(frontend: Path) -> bool:
 
 def npm_command() -> tuple[list[str], dict[str, str]]:
     """Returns the command that runs npm and the environment it needs."""
+    env = os.environ | {"NPM_CONFIG_UPDATE_NOTIFIER": "false"}
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is not None and npm is not None and _node_version(node) >= OLDEST_NODE:
-        return [npm], dict(os.environ)
+        return [npm], env
     package = _node_wheel()
     if package is None:
         print(f"Node.js {OLDEST_NODE[0]}.{OLDEST_NODE[1]} or newer is not on PATH: installing {NODE_WHEEL}", flush=True)
@@ -48,7 +49,7 @@ def npm_command() -> tuple[list[str], dict[str, str]]:
         raise LocalError(f"{NODE_WHEEL} is installed but has no Node.js for this machine.")
     programs = package / "bin"
     cli = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(programs / "node"), str(cli)], os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    return [str(programs / "node"), str(cli)], env | {"PATH": f"{programs}{os.pathsep}{env['PATH']}"}
 
 
 def install(frontend: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stillroom.local.errors import LocalError
 from stillroom.local.frontend import needs_build
@@ -21,7 +22,6 @@ from stillroom.local.services import (
 )
 from stillroom.local.session import Session
 from stillroom.local.state import Secrets, read_json, write_json, write_private
-from stillroom.local.supervisor import Row, State
 from stillroom.local.table import (
     Installation,
     demo_row,
@@ -55,7 +55,6 @@ class Launch:
         self._options = options
         self._progress = progress
         self._session = Session(home, progress)
-        self._session.changed = self._changed
         self._installation: Installation | None = None
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -94,12 +93,14 @@ class Launch:
             servers, prepared = (*servers, "provision"), (*prepared, "provision")
         if options.demo and not home.demo.is_file():
             self._session.supervisor.add(demo_row(installation, servers, self._demo_made))
-        elif options.node and not home.node_token.is_file():
-            self._session.supervisor.add(token_row(installation, servers, self._token_made))
         for row in platform_rows(installation, prepared):
             self._session.supervisor.add(row)
-        if options.node and home.node_token.is_file():
-            self._session.supervisor.add(node_row(installation))
+        if options.node:
+            token: tuple[str, ...] = ()
+            if not home.node_token.is_file():
+                self._session.supervisor.add(token_row(installation, servers, self._token_made))
+                token = ("node-token",)
+            self._session.supervisor.add(node_row(installation, token))
 
     def _add_servers(self) -> tuple[str, str, tuple[str, ...]]:
         options, home, env, account = self._options, self._home, server_env(), service_account()
@@ -157,9 +158,6 @@ class Launch:
             raise LocalError(
                 "`manage.py demo --json` did not print JSON.", log=str(self._home.logs / "demo.log")
             ) from error
-        token = made.pop("node_token", None)
-        if token and not self._home.node_token.is_file():
-            write_private(self._home.node_token, f"{token}\n")
         write_json(self._home.demo, made)
 
     def _token_made(self, output: bytes) -> None:
@@ -168,22 +166,11 @@ class Launch:
             raise LocalError("`manage.py node` printed no token.", log=str(self._home.logs / "node-token.log"))
         write_private(self._home.node_token, f"{lines[-1]}\n")
 
-    def _changed(self, row: Row) -> None:
-        """Adds the node as soon as it has a token; the demo may have brought one."""
-        installation, supervisor = self._installation, self._session.supervisor
-        name, over = row.process.name, row.state in (State.DONE, State.FAILED)
-        if name not in ("demo", "node-token") or not over or not self._options.node or installation is None:
-            return
-        if self._home.node_token.is_file():
-            supervisor.add(node_row(installation))
-        elif name == "demo":
-            supervisor.add(token_row(installation, (), self._token_made))
-
     def _announce(self) -> None:
         demo = read_json(self._home.demo)
         self._progress.note(f"Stillroom is ready at {self._session.url}")
         if self._options.demo and demo:
-            self._progress.note(f"Sign in as {demo.get('email')} with the password {demo.get('password')}")
+            self._progress.note(sign_in(demo))
 
     def _forget(self) -> None:
         """Another database: what was done to the last one does not count."""
@@ -192,3 +179,11 @@ class Launch:
 
     def _mark(self, **values: str) -> None:
         write_json(self._home.marks, read_json(self._home.marks) | values)
+
+
+def sign_in(demo: dict[str, Any]) -> str:
+    """What the demo user needs to know. A password that an earlier installation printed is not known here."""
+    known = demo.get("password")
+    return f"Sign in as {demo.get('email')} with " + (
+        f"the password {known}" if known else "the password printed first"
+    )

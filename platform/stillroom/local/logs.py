@@ -5,12 +5,14 @@ emptied in place (they append), which may lose a line that is written between th
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import IO
 
 MAX_BYTES = 10 * 1024 * 1024
 KEPT = 3
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def log_file(folder: Path, name: str) -> IO[bytes]:
@@ -35,8 +37,8 @@ def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
     return True
 
 
-def tail(path: Path, lines: int = 20, *, since_bytes: int = 0) -> str:
-    """Returns the last lines of a log; `since_bytes` leaves out what an earlier start wrote."""
+def tail(path: Path, lines: int = 40, *, since_bytes: int = 0) -> str:
+    """Returns the last lines of a log without colours; `since_bytes` leaves out what an earlier start wrote."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -44,4 +46,4 @@ def tail(path: Path, lines: int = 20, *, since_bytes: int = 0) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(_COLOUR.sub("", text).splitlines()[-lines:])

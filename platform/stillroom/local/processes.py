@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -114,7 +115,7 @@ def spawn(process: Process, output: IO[bytes] | int, errors: IO[bytes] | int | N
             group=account.gid if account else None,
             extra_groups=[] if account else None,
             umask=process.umask,
-            preexec_fn=_bind_to_parent(process.stop_signal),  # noqa: PLW1509 - one system call, takes no lock
+            preexec_fn=_bind_to_parent(process.stop_signal),
         )
 
 
@@ -133,10 +134,8 @@ def end(child: subprocess.Popen[bytes], process: Process) -> None:
 
 def kill_group(group: int) -> None:
     """Ends what is left of a group that a child of ours led."""
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

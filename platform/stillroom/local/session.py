@@ -16,8 +16,7 @@ from stillroom.local.supervisor import Row, State, Supervisor
 class Session:
     """Runs a table until it is asked to stop. The caller holds the home's lock.
 
-    `ports` and `url` are for whoever fills the table to set; they are recorded. `changed` is called after a row's
-    state has changed and may add rows.
+    `ports` and `url` are for whoever fills the table to set; they are recorded.
     """
 
     def __init__(self, home: Home, progress: Progress) -> None:
@@ -26,7 +25,6 @@ class Session:
         self.earlier = home.read_state()
         self.ports: dict[str, int] = {}
         self.url = ""
-        self.changed: Callable[[Row], None] = lambda row: None
         self.supervisor = Supervisor(instance=secrets.token_hex(16), logs=home.logs, changed=self._row_changed)
         self._phase = "starting"
         self._began: dict[str, float] = {}
@@ -71,7 +69,6 @@ class Session:
             self.progress.note(f"{name} ended with code {row.code}; starting it again ({row.restarts}).")
         if row.state is State.FAILED and not row.process.essential:
             self.progress.note(f"{name} failed and is left out. Its log: {self.home.logs / name}.log")
-        self.changed(row)
 
     def _record(self) -> None:
         own = identify(os.getpid())

@@ -97,7 +97,10 @@ class Supervisor:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        previous = {number: signal.signal(number, self._on_signal) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
+        handled = [*_STOP_SIGNALS, signal.SIGCHLD]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # started by nohup
+            handled.remove(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._on_signal) for number in handled}
         wake_up = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._wake_up = reader
         if sys.platform == "linux":
@@ -161,8 +164,11 @@ class Supervisor:
     def _advance(self, row: Row) -> None:
         now = time.monotonic()
         if row.state is State.WAITING and now >= row.not_before:
-            if all(self.rows[name].state in (State.READY, State.DONE) for name in row.process.after):
+            before = {self.rows[name].state for name in row.process.after}
+            if before <= {State.READY, State.DONE}:
                 self._start(row)
+            elif State.FAILED in before:
+                self._enter(row, State.FAILED)
         elif row.state is State.STARTING and not row.process.once:
             check = row.process.ready
             if check() if check is not None else now >= row.began + row.process.settle_s:

@@ -47,7 +47,7 @@ class Installation:
     def plain_env(self) -> dict[str, str]:
         """The person's environment without anything secret of ours."""
         env = {name: value for name, value in self.environ.items() if name not in _OURS}
-        return env | {"STILLROOM_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+        return env | {"STILLROOM_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "FORCE_COLOR": "0"}
 
     def server_env(self) -> dict[str, str]:
         """For processes of the platform: roles that own nothing, never the owner."""
@@ -107,7 +107,7 @@ def token_row(installation: Installation, after: tuple[str, ...], finished: Call
 
 
 def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Process]:
-    """The long-running processes of the platform."""
+    """The long-running processes of the platform. The page comes first, so that it has the cores to itself."""
     env, repository = installation.server_env(), installation.repository
     uvicorn = ("uvicorn", "stillroom.config.asgi:application", "--host", "127.0.0.1", "--port", str(installation.port))
     limits = ("--no-access-log", "--ws-max-size", "65536", "--timeout-graceful-shutdown", "5")
@@ -128,7 +128,7 @@ def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Pr
             argv=(sys.executable, "manage.py", "scheduler"),
             env=env,
             cwd=repository,
-            after=after,
+            after=("web",),
             settle_s=0.5,
         ),
         Process(
@@ -136,21 +136,21 @@ def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Pr
             argv=(sys.executable, "-m", *celery, *small),
             env=env,
             cwd=repository,
-            after=after,
+            after=("web",),
             settle_s=0.5,
             stop_timeout_s=15.0,
         ),
     ]
 
 
-def node_row(installation: Installation) -> Process:
+def node_row(installation: Installation, after: tuple[str, ...]) -> Process:
     """The node of this machine. It may be lost without taking the platform along."""
     return Process(
         name="node",
         argv=(sys.executable, "-m", "workers"),
         env=installation.node_env(),
         cwd=installation.repository,
-        after=("web",),
+        after=("web", *after),
         essential=False,
         stop_timeout_s=45.0,  # longer than the grace time in which runs write their last checkpoint
     )

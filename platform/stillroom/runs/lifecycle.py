@@ -74,9 +74,7 @@ def after_stop(intent: Intent) -> State:
 
 def trigger_sql() -> str:
     """The BEFORE UPDATE trigger that enforces the table and the growth of epochs in the database."""
-    pairs = ", ".join(
-        f"('{old}', '{new}')" for old, following in sorted(FOLLOWS.items()) for new in sorted(following)
-    )
+    pairs = ", ".join(f"('{old}', '{new}')" for old, following in sorted(FOLLOWS.items()) for new in sorted(following))
     terminal = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
     return f"""
 create or replace function run_guard() returns trigger language plpgsql as $$

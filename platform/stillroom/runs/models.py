@@ -102,7 +102,9 @@ class Run(TenantModel):
         indexes = (
             models.Index(fields=["tenant", "project", "-created_at", "-id"], name="run_by_project"),
             models.Index(fields=["tenant", "spec_hash"], name="run_by_spec"),
-            models.Index(fields=["state", "-priority", "created_at"], name="run_queue", condition=models.Q(state="QUEUED")),
+            models.Index(
+                fields=["state", "-priority", "created_at"], name="run_queue", condition=models.Q(state="QUEUED")
+            ),
             models.Index(fields=["tenant", "study"], name="run_by_study"),
         )
         constraints = (
@@ -110,7 +112,7 @@ class Run(TenantModel):
             models.CheckConstraint(condition=models.Q(state__in=[s.value for s in State]), name="run_state_known"),
             models.CheckConstraint(condition=models.Q(intent__in=[i.value for i in Intent]), name="run_intent_known"),
             models.CheckConstraint(
-                condition=~models.Q(state__in=[s.value for s in TERMINAL]) | models.Q(ended_at__isnull=False),
+                condition=~models.Q(state__in=sorted(s.value for s in TERMINAL)) | models.Q(ended_at__isnull=False),
                 name="run_terminal_has_end",
             ),
             models.CheckConstraint(condition=models.Q(req_devices__gte=0), name="run_devices_not_negative"),

@@ -154,7 +154,9 @@ def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
     elif name in SORTS:
         column = SORTS[name]
     else:
-        raise Invalid("Runs cannot be sorted by that.", fields={"sort": f"Use one of {', '.join(SORTS)} or metric:KEY."})
+        raise Invalid(
+            "Runs cannot be sorted by that.", fields={"sort": f"Use one of {', '.join(SORTS)} or metric:KEY."}
+        )
     order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
     return found.order_by(order, "-id"), lambda run: getattr(run, column)
 
@@ -200,7 +202,9 @@ def _group(rows: list[dict[str, Any]], metrics: dict[str, dict[str, Series]], co
     done = [row["id"] for row in rows if row["state"] == State.SUCCEEDED]
     aggregates: dict[str, dict[str, Any]] = {}
     for key in columns:
-        values = [metrics[run][key].last for run in done if key in metrics.get(run, {}) and metrics[run][key].last is not None]
+        values = [
+            metrics[run][key].last for run in done if key in metrics.get(run, {}) and metrics[run][key].last is not None
+        ]
         finite = [value for value in values if value is not None and value == value and abs(value) != float("inf")]
         if finite:
             found = interval(finite)

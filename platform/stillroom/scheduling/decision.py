@@ -112,9 +112,7 @@ def _by_node(devices: Sequence[FreeDevice]) -> dict[tuple[str, str], list[str]]:
 
 def _fitting(free: dict[tuple[str, str], list[str]], run: Waiting) -> str | None:
     """The node with the fewest free devices that still suffice, so that large runs keep whole nodes."""
-    fits = [
-        (len(ids), node) for (node, kind), ids in free.items() if kind == run.kind and len(ids) >= run.devices
-    ]
+    fits = [(len(ids), node) for (node, kind), ids in free.items() if kind == run.kind and len(ids) >= run.devices]
     return min(fits)[1] if fits else None
 
 

@@ -122,7 +122,9 @@ class Allocation(TenantModel):
         db_table = "allocation"
         indexes = (models.Index(fields=["run", "epoch"], name="allocation_by_attempt"),)
         constraints = (
-            models.UniqueConstraint(fields=["device"], condition=models.Q(to_at__isnull=True), name="one_holder_per_device"),
+            models.UniqueConstraint(
+                fields=["device"], condition=models.Q(to_at__isnull=True), name="one_holder_per_device"
+            ),
         )
 
 

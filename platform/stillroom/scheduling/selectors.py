@@ -48,7 +48,9 @@ def node_list() -> list[dict[str, Any]]:
 def quota_list() -> list[dict[str, Any]]:
     """What the open tenant may use, uses and waits for, by kind. Five queries."""
     alive = timezone.now() - timedelta(seconds=settings.ENV.lease_s)
-    usable = Device.objects.filter(node__heartbeat_at__gt=alive).exclude(status__in=[Device.Status.GONE, Device.Status.BROKEN])
+    usable = Device.objects.filter(node__heartbeat_at__gt=alive).exclude(
+        status__in=[Device.Status.GONE, Device.Status.BROKEN]
+    )
     capacity = Counter(usable.values_list("kind_id", flat=True))
     held = Counter(Allocation.objects.filter(to_at__isnull=True).values_list("device__kind_id", flat=True))
     waiting = Counter(Run.objects.filter(state=State.QUEUED).values_list("req_kind", flat=True))

@@ -64,7 +64,9 @@ def read_body(body: bytes, *, content_type: str, encoding: str, max_bytes: int) 
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"A batch may have at most {max_bytes} bytes decompressed. Send smaller batches.", code="ingest.too_large")
+    return TooLarge(
+        f"A batch may have at most {max_bytes} bytes decompressed. Send smaller batches.", code="ingest.too_large"
+    )
 
 
 def parse_batch(payload: Any, *, max_points: int) -> Batch:
@@ -102,7 +104,9 @@ def _digest(series: dict[str, Points], logs: list[dict[str, Any]], progress: dic
 
 
 def _bad(at: str, message: str) -> Invalid:
-    return Invalid(f"The batch is not valid at {at or 'its top'}: {message}", fields={at: message}, code="ingest.invalid")
+    return Invalid(
+        f"The batch is not valid at {at or 'its top'}: {message}", fields={at: message}, code="ingest.invalid"
+    )
 
 
 def _whole(value: Any, at: str, least: int) -> int:
@@ -198,4 +202,8 @@ def _progress(value: Any) -> dict[str, Any] | None:
     note = value.get("note", "")
     if not isinstance(note, str) or len(note) > 500 or "\x00" in note:
         raise _bad("progress.note", "Expected at most 500 characters.")
-    return {"step": _whole(value.get("step"), "progress.step", 0), "total": _whole(value.get("total"), "progress.total", 0), "note": note}
+    return {
+        "step": _whole(value.get("step"), "progress.step", 0),
+        "total": _whole(value.get("total"), "progress.total", 0),
+        "note": note,
+    }

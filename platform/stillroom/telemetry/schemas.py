@@ -95,5 +95,3 @@ class ArtifactOut(Schema):
 class ArtifactList(Schema):
     items: list[ArtifactOut]
     next_cursor: str | None = None
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.middleware.csrf import get_token
+from ninja import Status
 
 from stillroom.core.errors import NotFound
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
@@ -12,12 +13,12 @@ from stillroom.tenants.models import ApiToken, AuditEntry, Membership, Organisat
 from stillroom.tenants.policies import Can
 from stillroom.tenants.schemas import (
     AuditList,
-    MeOut,
     MemberAdded,
     MemberIn,
     MemberList,
     MemberOut,
     MemberPatch,
+    MeOut,
     OrgList,
     OrgOut,
     TokenIn,
@@ -80,7 +81,7 @@ def member_add(request: DoorRequest, org: str, payload: MemberIn) -> object:
     """Add a person by e-mail address; a new account gets a generated password, shown this once."""
     with request.door.org(org) as member:
         row, password = services.member_add(member=member, email=payload.email, role=payload.role)
-        return 201, {**_member(row), "password": password}
+        return Status(201, {**_member(row), "password": password})
 
 
 @door.patch("/orgs/{org}/members/{user}", needs=Can.MEMBER_MANAGE, response=MemberOut)
@@ -97,7 +98,7 @@ def member_remove(request: DoorRequest, org: str, user: str) -> object:
     """Remove a member; their tokens for this organisation are revoked."""
     with request.door.org(org) as member:
         services.member_change(member=member, user_id=user, role=None)
-        return 204, None
+        return Status(204, None)
 
 
 def _member(row: Membership) -> dict[str, object]:
@@ -134,7 +135,7 @@ def token_create(request: DoorRequest, payload: TokenIn, org: str | None = None)
             expires_in_days=payload.expires_in_days,
             actor=member.email,
         )
-        return 201, {**_token(row), "token": text}
+        return Status(201, {**_token(row), "token": text})
 
 
 @door.delete("/tokens/{token}", needs=Can.TOKEN_OWN, response=TokenOut)

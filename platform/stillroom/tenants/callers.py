@@ -76,7 +76,9 @@ class Caller:
         return member
 
 
-def members_of(user: User, scopes: tuple[TokenScope, ...] | None = None, tenant_id: str | None = None) -> tuple[Member, ...]:
+def members_of(
+    user: User, scopes: tuple[TokenScope, ...] | None = None, tenant_id: str | None = None
+) -> tuple[Member, ...]:
     """The user's memberships, inside `identity_tx`; a token narrows them to its organisation and scopes. One query."""
     rows = Membership.identities.filter(user=user).select_related("tenant").order_by("tenant__slug")
     return tuple(
@@ -109,7 +111,12 @@ def caller_from_bearer(text: str) -> Caller:
         return Caller(via="node", node=presented)
     with identity_tx(token_id=presented.id):
         row = ApiToken.identities.filter(id=presented.id).select_related("user").first()
-    if row is None or not tokens.matches(presented.secret, row.secret_hash) or not row.is_usable or not row.user.is_active:
+    if (
+        row is None
+        or not tokens.matches(presented.secret, row.secret_hash)
+        or not row.is_usable
+        or not row.user.is_active
+    ):
         raise Unauthenticated("The token is unknown, revoked or expired.")
     with identity_tx(user_id=row.user_id):
         members = members_of(row.user, row.token_scopes, row.tenant_id)

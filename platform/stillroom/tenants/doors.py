@@ -133,7 +133,10 @@ def _guarded(view: Callable[..., Any], needs: Can) -> Callable[..., Any]:
     def guarded(request: DoorRequest, *args: Any, **kwargs: Any) -> Any:
         if needs is Can.PUBLIC:
             return view(request, *args, **kwargs)
-        request.door = Passage(request.auth, needs)  # type: ignore[attr-defined]
+        caller: Caller = request.auth  # type: ignore[attr-defined]
+        if (caller.via == "node") != (needs is Can.NODE):
+            raise Forbidden("A node's token opens the agent's doors, and only those.")
+        request.door = Passage(caller, needs)
         answer = view(request, *args, **kwargs)
         if not request.door.checked:
             message = f"{request.method} {request.path} answered without checking {needs.value}."

@@ -47,7 +47,9 @@ class Membership(TenantModel):
         db_table = "membership"
         constraints = (
             models.UniqueConstraint(fields=["tenant", "user"], name="one_membership_per_person"),
-            models.CheckConstraint(condition=models.Q(role__in=[role.value for role in Role]), name="membership_role_known"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role.value for role in Role]), name="membership_role_known"
+            ),
         )
 
     def __str__(self) -> str:
@@ -91,7 +93,12 @@ class AuditEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     tenant = models.ForeignKey(
-        Organisation, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_column="tenant_id"
+        Organisation,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+        db_column="tenant_id",
     )
     at = models.DateTimeField(auto_now_add=True)
     actor = models.CharField(max_length=200)

@@ -107,7 +107,9 @@ def member_change(*, member: Member, user_id: str, role: Role | None) -> Members
     if not leaving and not may_change_role(member.role, current, role):
         raise Forbidden("Only an owner may change admins and owners.")
     if current is Role.OWNER and role is not Role.OWNER and not _other_owners(user_id):
-        raise Conflict("An organisation needs an owner. Make somebody else owner first.", fields={"role": "The last owner."})
+        raise Conflict(
+            "An organisation needs an owner. Make somebody else owner first.", fields={"role": "The last owner."}
+        )
     audit(
         actor=member.email,
         action="member.remove" if role is None else "member.change",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from models_core.distill import losses
 
 # Rounding of float32 sums over eleven terms.

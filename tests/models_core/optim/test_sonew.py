@@ -1,4 +1,4 @@
-"""SONew against a dense float64 reference: the optimality condition is a complete specification of the preconditioner."""
+"""SONew against a dense float64 reference: the optimality condition specifies the preconditioner completely."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from models_core.optim import sonew
 
 # Rounding of float64 in sums over at most forty entries of condition number below 1e4.

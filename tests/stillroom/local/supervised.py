@@ -61,6 +61,7 @@ def table(home: Home, name: str) -> list[Process]:
         case "expendable":
             return [
                 row(home, "weak", FAILS, settle_s=60.0, max_restarts=0, essential=False),
+                row(home, "follower", SERVES, after=("weak",), essential=False),
                 row(home, "strong", SERVES, ready=lambda: heard(home, "strong starts")),
             ]
         case "deaf":

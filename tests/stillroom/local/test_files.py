@@ -88,6 +88,8 @@ def test_tail_leaves_out_an_earlier_start(tmp_path: Path) -> None:
     assert tail(tmp_path / "a.log", since_bytes=4) == "new"
     assert tail(tmp_path / "a.log", since_bytes=400) == "old\nnew"
     assert tail(tmp_path / "absent.log") == ""
+    (tmp_path / "a.log").write_text("\x1b[31mred\x1b[0m\n")
+    assert tail(tmp_path / "a.log") == "red"
 
 
 def test_a_port_in_use_is_passed_over() -> None:

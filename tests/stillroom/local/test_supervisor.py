@@ -65,10 +65,12 @@ def test_a_failed_job_stops_the_start(start: Any) -> None:
     assert "the reason it fails" in supervised.said()
 
 
-def test_an_expendable_row_is_left_out(start: Any) -> None:
+def test_an_expendable_row_is_left_out_with_what_needs_it(start: Any) -> None:
     supervised = start("expendable")
     supervised.wait_for("ready")
     assert supervised.row("weak")["state"] == "failed"
+    assert supervised.row("follower")["state"] == "failed", "what comes after it never starts"
+    assert set(supervised.events()) == {"weak starts", "strong starts"}
     assert "weak failed and is left out" in supervised.said()
     assert supervised.end() == 0
 

@@ -34,8 +34,8 @@ class Installed:
     def __init__(self, folder: Path) -> None:
         self.home = Home(folder)
         self.port = free_port()
-        drop = {"DATABASE_URL", "REDIS_URL", "STILLROOM_SECRET_KEY", "STILLROOM_PUBLIC_URL"}
-        self.env = {name: value for name, value in os.environ.items() if name not in drop}
+        ours = ("DATABASE_", "REDIS_URL", "STILLROOM_")  # of the test session's own servers
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.env |= {"STILLROOM_HOME": str(folder), "STILLROOM_PORT": str(self.port), "STILLROOM_NO_NODE": "1"}
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { request } from "@/api/http";
+import { artifactText } from "@/api/http";
 import { artifactUrl, runArtifactsQuery } from "@/api/runs";
 import type { Artifact, Run } from "@/api/types";
 import { formatBytes } from "@/lib/numbers";
@@ -107,7 +107,7 @@ function Preview({ run, artifact, onClose }: { run: Run; artifact: Artifact; onC
   const url = artifactUrl(run.id, artifact.path);
   const text = useQuery({
     queryKey: ["artifact", run.id, artifact.path, artifact.sha256],
-    queryFn: async () => (await request(url)).text(),
+    queryFn: () => artifactText(url),
     enabled: kind === "text",
     staleTime: Infinity,
   });

@@ -17,10 +17,15 @@ import { downloadText } from "@/charts/downloads";
 const LINE_HEIGHT = 18;
 const PAGE = 500;
 
+/** The cursor of a log is a line number, which travels as text. */
+function numberOf(cursor: string | null | undefined): number | null {
+  return cursor === null || cursor === undefined ? null : Number(cursor);
+}
+
 /** Lines of a run: the newest page, older ones on demand, live ones as they come. */
 function useLogs(run: Run, q: string) {
   const [older, setOlder] = useState<readonly LogLine[]>([]);
-  const [cursor, setCursor] = useState<string | null | undefined>(undefined);
+  const [cursor, setCursor] = useState<number | null | undefined>(undefined);
   const [streamed, setStreamed] = useState<readonly LogLine[]>([]);
   const active = isActive(run.state);
   const first = useQuery({
@@ -48,7 +53,7 @@ function useLogs(run: Run, q: string) {
   const stream =
     q === "" ? streamed : streamed.filter((line) => line.message.toLowerCase().includes(q.toLowerCase()));
   const lines = mergeLogs(mergeLogs(q === "" ? older : [], newestPage), stream);
-  const next = cursor === undefined ? first.data?.next_cursor : cursor;
+  const next = cursor === undefined ? numberOf(first.data?.next_cursor) : cursor;
   const more = async (): Promise<void> => {
     if (next == null) return;
     const page = await fetchLogs(run.id, { direction: "backward", limit: PAGE, cursor: next });
@@ -58,7 +63,7 @@ function useLogs(run: Run, q: string) {
         before,
       ),
     );
-    setCursor(page.next_cursor);
+    setCursor(numberOf(page.next_cursor));
   };
   return {
     lines,

@@ -50,7 +50,7 @@ export function useRunScenes(
       runs: [run.id],
       keys: asked,
       x: settings.kind,
-      range: zoom,
+      range: zoom === null ? null : [zoom[0], zoom[1]],
       max_points: POINTS,
       group: null,
     }),

@@ -66,7 +66,7 @@ export function RunsPage() {
       q,
       state: states,
       columns: keys.join(","),
-      group: grouped ? "spec" : undefined,
+      group: grouped ? "spec" : "",
       sort: sort === "" ? "-created_at" : sort,
     }),
     enabled: recipes.isFetched,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ninja import Status
+
 from stillroom.runs.schemas import ProjectIn, ProjectList, ProjectOut, ProjectPatch
 from stillroom.runs.selectors import project_get, projects
 from stillroom.runs.services.submit import project_create
@@ -22,10 +24,8 @@ def project_list(request: DoorRequest, org: str) -> object:
 def project_make(request: DoorRequest, org: str, payload: ProjectIn) -> object:
     """Make a project."""
     with request.door.org(org) as member:
-        project = project_create(
-            member=member, slug=payload.slug, name=payload.name, description=payload.description
-        )
-        return 201, ProjectOut.of(project)
+        project = project_create(member=member, slug=payload.slug, name=payload.name, description=payload.description)
+        return Status(201, ProjectOut.of(project))
 
 
 @door.get("/orgs/{org}/projects/{project}", needs=Can.RUN_READ, response=ProjectOut)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from django.conf import settings
-from ninja import Header, Query
+from ninja import Header, Query, Status
 
 from stillroom.core.errors import Conflict, Invalid
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT
@@ -45,7 +45,9 @@ def run_create(request: DoorRequest, org: str, project: str, payload: RunIn, key
         place = project_get(project)
         if payload.external:
             if payload.recipe:
-                raise Invalid("An external run has no recipe.", fields={"recipe": "Leave it out when external is true."})
+                raise Invalid(
+                    "An external run has no recipe.", fields={"recipe": "Leave it out when external is true."}
+                )
             run = external_run_start(
                 member=member,
                 project=place,
@@ -70,7 +72,7 @@ def run_create(request: DoorRequest, org: str, project: str, payload: RunIn, key
             )
             fingerprint = body_hash({"project": place.id, **payload.model_dump(mode="json")})
             run = run_submit(member=member, project=place, request=wanted, idempotency_key=key, fingerprint=fingerprint)
-        return 201, _out(member, run)
+        return Status(201, _out(member, run))
 
 
 @door.get("/orgs/{org}/projects/{project}/runs", needs=Can.RUN_READ, response=RunList)
@@ -169,8 +171,10 @@ def run_retry(request: DoorRequest, run: str) -> object:
     """A new run with the same spec and seed."""
     with run_access(request.door, run) as (member, found):
         if not found.is_terminal:
-            raise Conflict(f"Only a run that has ended can be retried; this one is {found.state}.", code="run.not_ended")
-        return 201, _out(member, run_again(member=member, run=found))
+            raise Conflict(
+                f"Only a run that has ended can be retried; this one is {found.state}.", code="run.not_ended"
+            )
+        return Status(201, _out(member, run_again(member=member, run=found)))
 
 
 @door.post("/runs/{run}/clone", needs=Can.RUN_SUBMIT, response={201: RunOut})
@@ -178,7 +182,7 @@ def run_clone(request: DoorRequest, run: str, payload: CloneIn) -> object:
     """A new run from this one with another spec, seed or name."""
     with run_access(request.door, run) as (member, found):
         made = run_again(member=member, run=found, spec=payload.spec, seed=payload.seed, name=payload.name)
-        return 201, _out(member, made)
+        return Status(201, _out(member, made))
 
 
 @door.post("/runs/{run}/heartbeat", needs=Can.RUN_WRITE, response={204: None})
@@ -187,7 +191,7 @@ def run_heartbeat(request: DoorRequest, run: str) -> object:
     with run_access(request.door, run) as (_, found):
         if not control.external_run_alive(run_id=found.id, lease_s=settings.ENV.lease_s * 5):
             raise Conflict("This run is not an external run that still goes on.", code="run.ended")
-        return 204, None
+        return Status(204, None)
 
 
 @door.post("/runs/{run}/finish", needs=Can.RUN_WRITE, response=RunOut)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ninja import Status
+
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
 from stillroom.runs.api.runs import Key
 from stillroom.runs.models import Study
@@ -40,7 +42,7 @@ def study_create(request: DoorRequest, org: str, project: str, payload: StudyIn,
             idempotency_key=key,
             fingerprint=body_hash({"project": place.id, **payload.model_dump(mode="json")}),
         )
-        return 201, StudyOut.of(Study.objects.select_related("project", "tenant").get(id=study.id))
+        return Status(201, StudyOut.of(Study.objects.select_related("project", "tenant").get(id=study.id)))
 
 
 @door.get("/orgs/{org}/projects/{project}/studies", needs=Can.RUN_READ, response=StudyList)

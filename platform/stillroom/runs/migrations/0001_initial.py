@@ -502,7 +502,7 @@ class Migration(migrations.Migration):
             model_name="run",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("state__in", ["CANCELLED", "FAILED", "SUCCEEDED", "LOST"]), _negated=True),
+                    models.Q(("state__in", ["CANCELLED", "FAILED", "LOST", "SUCCEEDED"]), _negated=True),
                     ("ended_at__isnull", False),
                     _connector="OR",
                 ),

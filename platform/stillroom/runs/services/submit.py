@@ -57,7 +57,9 @@ def project_create(*, member: Member, slug: str, name: str, description: str = "
     """A new project; Conflict when the slug is taken in this organisation."""
     try:
         with transaction.atomic():
-            return Project.objects.create(tenant_id=member.tenant_id, slug=slug, name=name or slug, description=description)
+            return Project.objects.create(
+                tenant_id=member.tenant_id, slug=slug, name=name or slug, description=description
+            )
     except IntegrityError:
         raise Conflict(f"There is already a project {slug}.", fields={"slug": "Taken."}) from None
 
@@ -137,7 +139,9 @@ def study_submit(
             _same(earlier.idempotency_hash, fingerprint)
             return earlier
     if len(arms) * len(seeds) > MAX_STUDY_RUNS:
-        raise Invalid(f"A study has at most {MAX_STUDY_RUNS} runs.", fields={"seeds": f"{len(arms) * len(seeds)} runs asked for."})
+        raise Invalid(
+            f"A study has at most {MAX_STUDY_RUNS} runs.", fields={"seeds": f"{len(arms) * len(seeds)} runs asked for."}
+        )
     specs = []
     for index, (arm, override) in enumerate(arms):
         merged = merge(base.spec, override)

@@ -58,7 +58,11 @@ def run_transition(
 def intent_raise(run: Run, *, intent: Intent, actor: str, message: str = "") -> bool:
     """Let an active attempt's intent rise; False when it wants that much already or has ended."""
     lower = [value for value in Intent if list(Intent).index(value) < list(Intent).index(intent)]
-    changed = Run.objects.filter(id=run.id, epoch=run.epoch, intent__in=lower).exclude(state__in=TERMINAL).update(intent=intent)
+    changed = (
+        Run.objects.filter(id=run.id, epoch=run.epoch, intent__in=lower)
+        .exclude(state__in=TERMINAL)
+        .update(intent=intent)
+    )
     if changed:
         run.refresh_from_db(using=_alias())
         state = State(run.state)

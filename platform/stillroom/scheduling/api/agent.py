@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
+from ninja import Status
 
 from stillroom.core import tokens
 from stillroom.core.errors import Forbidden
@@ -135,7 +136,7 @@ def checkpoint(request: DoorRequest, run: str, payload: schemas.CheckpointIn) ->
     with _node(request) as node:
         files = [item.model_dump() for item in payload.files]
         attempts.run_checkpoint(node=node, run_id=run, epoch=payload.epoch, step=payload.step, files=files)
-        return 204, None
+        return Status(204, None)
 
 
 @door.post("/agent/runs/{run}/finish", needs=Can.NODE, response=schemas.StateOut)

@@ -30,9 +30,7 @@ def quotas(request: DoorRequest, org: str | None = None) -> object:
 
 
 @door.get("/usage", needs=Can.USAGE_READ, response=UsageList)
-def usage(
-    request: DoorRequest, org: str | None = None, since: date | None = None, until: date | None = None
-) -> object:
+def usage(request: DoorRequest, org: str | None = None, since: date | None = None, until: date | None = None) -> object:
     """Device seconds by day and kind; the last 30 days when no range is given."""
     until = until or timezone.now().date()
     since = since or until - timedelta(days=30)

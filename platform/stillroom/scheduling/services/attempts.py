@@ -60,7 +60,11 @@ def run_claim(*, node: Node, run_id: str, epoch: int, incarnation: str) -> Claim
     lease = RunLease.objects.select_for_update().filter(run_id=run_id, epoch=epoch, node_id=node.id).first()
     if run is None or lease is None or lease.lease_until <= now() or node.incarnation != incarnation:
         raise refused
-    resume = CheckpointRecord.objects.filter(run=run, status=CheckpointRecord.Status.COMPLETE).order_by("-step", "-epoch").first()
+    resume = (
+        CheckpointRecord.objects.filter(run=run, status=CheckpointRecord.Status.COMPLETE)
+        .order_by("-step", "-epoch")
+        .first()
+    )
     step = resume.step if resume else None
     message = "" if step is None else f"Resumes from step {step:,}."
     if not run_transition(run, to=State.STARTING, actor=f"node {node.name}", code="claimed", message=message):
@@ -110,7 +114,15 @@ def run_checkpoint(*, node: Node, run_id: str, epoch: int, step: int, files: lis
     )
     message = f"Checkpoint at step {step:,}."
     state = State(run.state)
-    run_event(run, actor=f"node {node.name}", from_state=state, to_state=state, code="checkpoint", message=message, detail={"step": step})
+    run_event(
+        run,
+        actor=f"node {node.name}",
+        from_state=state,
+        to_state=state,
+        code="checkpoint",
+        message=message,
+        detail={"step": step},
+    )
 
 
 def run_finish(*, node: Node, run_id: str, epoch: int, ending: Ending) -> Run:
@@ -130,7 +142,10 @@ def run_finish(*, node: Node, run_id: str, epoch: int, ending: Ending) -> Run:
     target, changes = _after(run, ending)
     message = ending.error_message
     if target is State.FAILED:
-        changes |= {"reason_code": ending.error_code or "failed", "reason": message or "The run failed without saying why."}
+        changes |= {
+            "reason_code": ending.error_code or "failed",
+            "reason": message or "The run failed without saying why.",
+        }
     run_transition(
         run,
         to=target,

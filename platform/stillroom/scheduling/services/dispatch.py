@@ -124,7 +124,12 @@ def _assign(decision: Assign) -> bool:
             }
             RunLease.objects.update_or_create(run=run, tenant_id=run.tenant_id, defaults=lease)
             Attempt.objects.create(
-                tenant_id=run.tenant_id, run=run, epoch=run.epoch, number=run.attempt, node_name=node.name, assigned_at=at
+                tenant_id=run.tenant_id,
+                run=run,
+                epoch=run.epoch,
+                number=run.attempt,
+                node_name=node.name,
+                assigned_at=at,
             )
     except IntegrityError as error:
         log.warning("dispatch.device_taken", run=run.id, error=str(error))
@@ -154,7 +159,13 @@ def settle_unclaimed() -> None:
         release(run, outcome=run.intent)
         changes = {} if target is State.CANCELLED else {"intent": Intent.RUN}
         run_transition(
-            run, to=target, actor="scheduler", code=f"stopped.{run.intent}", next_epoch=True, attempt=F("attempt") - 1, **changes
+            run,
+            to=target,
+            actor="scheduler",
+            code=f"stopped.{run.intent}",
+            next_epoch=True,
+            attempt=F("attempt") - 1,
+            **changes,
         )
 
 

@@ -99,13 +99,21 @@ def node_heartbeat(*, node: Node, incarnation: str, held: Sequence[tuple[str, in
         raise Conflict("Another agent has attached as this node.", code="node.replaced")
     at = now()
     Node.objects.filter(id=node.id).update(heartbeat_at=at)
-    rows = RunLease.objects.select_for_update(no_key=True).filter(node_id=node.id, run_id__in=[run_id for run_id, _ in held])
+    rows = RunLease.objects.select_for_update(no_key=True).filter(
+        node_id=node.id, run_id__in=[run_id for run_id, _ in held]
+    )
     leases = {row.run_id: row for row in rows.order_by("run_id")}
     runs = {run.id: run for run in Run.objects.filter(id__in=list(leases))}
     beats = []
     for run_id, epoch in held:
         lease, run = leases.get(run_id), runs.get(run_id)
-        ok = lease is not None and run is not None and run.is_active and lease.epoch == run.epoch == epoch and lease.lease_until > at
+        ok = (
+            lease is not None
+            and run is not None
+            and run.is_active
+            and lease.epoch == run.epoch == epoch
+            and lease.lease_until > at
+        )
         if not ok or lease is None or run is None:
             beats.append(Beat(run_id, epoch, False, "cancel", ""))
             continue

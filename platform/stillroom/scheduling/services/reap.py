@@ -44,7 +44,9 @@ def _reap_one(run_id: str) -> bool:
         if run.external:
             RunFence.objects.filter(run=run).update(open=False)
             message = "The script stopped sending without ending the run."
-            return run_transition(run, to=State.LOST, actor="reaper", code="lost", message=message, reason_code="lost", reason=message)
+            return run_transition(
+                run, to=State.LOST, actor="reaper", code="lost", message=message, reason_code="lost", reason=message
+            )
         silence = f"No heartbeat from {run.node_name} for {settings.ENV.lease_s + SKEW_S} s."
         return attempt_lost(run, code="lost", message=silence)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from ninja import Status
 
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.http import SANDBOX_POLICY
@@ -54,7 +55,7 @@ def artifact_put(request: DoorRequest, run: str, path: str, epoch: int, sha256: 
         pass
     digest, size = artifact_receive(tenant_id=tenant, chunks=iter(lambda: request.read(CHUNK), b""), sha256=sha256)
     with tenant_tx(tenant):
-        return 201, artifact_publish(run_id=run, epoch=epoch, path=path, sha256=digest, size_bytes=size)
+        return Status(201, artifact_publish(run_id=run, epoch=epoch, path=path, sha256=digest, size_bytes=size))
 
 
 @door.get("/runs/{run}/artifacts/{path:path}", needs=Can.RUN_READ, response={200: None, 206: None})
@@ -78,7 +79,9 @@ def _response(request: DoorRequest, row: ArtifactFile, file: Path) -> HttpRespon
     if request.headers.get("If-None-Match") == f'"{row.sha256}"':
         return HttpResponse(status=304)
     start, stop, partial = _range(request.headers.get("Range", ""), row.size_bytes)
-    response = StreamingHttpResponse(_chunks(file, start, stop), content_type=row.media_type, status=206 if partial else 200)
+    response = StreamingHttpResponse(
+        _chunks(file, start, stop), content_type=row.media_type, status=206 if partial else 200
+    )
     response["Content-Length"] = str(stop - start)
     if partial:
         response["Content-Range"] = f"bytes {start}-{stop - 1}/{row.size_bytes}"
@@ -95,7 +98,9 @@ def _range(header: str, size: int) -> tuple[int, int, bool]:
     else:
         start, stop = int(first), min(size, int(last) + 1 if last else size)
     if start >= stop:
-        error = Invalid(f"The range lies outside the {size} bytes.", fields={"Range": f"0 to {size - 1}."}, code="range")
+        error = Invalid(
+            f"The range lies outside the {size} bytes.", fields={"Range": f"0 to {size - 1}."}, code="range"
+        )
         error.status = 416  # type: ignore[misc]
         raise error
     return start, stop, True

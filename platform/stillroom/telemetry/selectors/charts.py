@@ -122,7 +122,8 @@ def _line(run_id: str, key: str, x: Floats, value: Floats, step: Any, max_points
     finite = np.isfinite(value)
     lost = np.flatnonzero(~finite)
     listed = [
-        {"step": int(step[i]), "x": float(x[i]), "value": encode_float(float(value[i]))} for i in lost[:MAX_LISTED_NON_FINITE]
+        {"step": int(step[i]), "x": float(x[i]), "value": encode_float(float(value[i]))}
+        for i in lost[:MAX_LISTED_NON_FINITE]
     ]
     n = len(x)
     if n <= max_points:

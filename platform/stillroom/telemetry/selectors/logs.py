@@ -32,7 +32,11 @@ def log_page(run_id: str, *, after: int | None, before: int | None, limit: int, 
     else:
         if before is not None:
             rows = rows.filter(first_line__lt=before)
-        lines = (line for line in _lines(rows.order_by("-first_line"), backwards=True) if before is None or line["n"] < before)
+        lines = (
+            line
+            for line in _lines(rows.order_by("-first_line"), backwards=True)
+            if before is None or line["n"] < before
+        )
     needle = q.lower()
     page: list[dict[str, Any]] = []
     for line in lines:

@@ -42,7 +42,9 @@ def snapshot(run_id: str, *, keys: list[str] | None, max_points: int) -> tuple[P
     The fence row is read under a share lock: a batch that commits meanwhile waits, so that no point of a later batch slips in.
     """
     with connection.cursor() as cursor:
-        cursor.execute("select epoch, last_seq, progress, log_lines from run_fence where run_id = %s for share", [run_id])
+        cursor.execute(
+            "select epoch, last_seq, progress, log_lines from run_fence where run_id = %s for share", [run_id]
+        )
         epoch, seq, progress, log_lines = cursor.fetchone()
     series = {key: _thin(points, max_points) for key, points in visible_points(run_id, keys).items()}
     chunks = LogChunk.objects.filter(run_id=run_id, first_line__lt=log_lines).order_by("-first_line")

@@ -61,14 +61,21 @@ def artifact_receive(*, tenant_id: str, chunks: Iterable[bytes], sha256: str | N
             for chunk in chunks:
                 size += len(chunk)
                 if size > settings.ENV.max_artifact_bytes:
-                    raise TooLarge(f"An artifact may have at most {settings.ENV.max_artifact_bytes} bytes.", code="artifact.too_large")
+                    raise TooLarge(
+                        f"An artifact may have at most {settings.ENV.max_artifact_bytes} bytes.",
+                        code="artifact.too_large",
+                    )
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         found = digest.hexdigest()
         if sha256 is not None and found != sha256:
-            raise Invalid(f"The content has sha256 {found}.", fields={"sha256": "Does not match the content."}, code="artifact.hash")
+            raise Invalid(
+                f"The content has sha256 {found}.",
+                fields={"sha256": "Does not match the content."},
+                code="artifact.hash",
+            )
         target = stored_file(tenant_id, found)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(name, target)

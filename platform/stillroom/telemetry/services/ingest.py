@@ -185,7 +185,11 @@ def _rebuild_summaries(run_id: str) -> None:
             columns = _summary_columns({row.key: points})
             changes = {name: values[0] for name, values in columns.items() if name != "key"}
         else:
-            changes = {"n": 0, "non_finite": 0, **dict.fromkeys(("last", "last_step", "low", "low_step", "high", "high_step"))}
+            changes = {
+                "n": 0,
+                "non_finite": 0,
+                **dict.fromkeys(("last", "last_step", "low", "low_step", "high", "high_step")),
+            }
         Series.objects.filter(id=row.id).update(**changes)
 
 

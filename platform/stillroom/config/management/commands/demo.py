@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from models_core.catalog import Recipe
 from stillroom.accounts.models import User
 from stillroom.boards.models import Benchmark
+from stillroom.boards.selectors import flat
 from stillroom.boards.services import benchmark_create
 from stillroom.core.tenancy import admin_tx, identity_tx, tenant_tx
 from stillroom.runs.catalog import recipes
@@ -52,9 +53,11 @@ class Command(BaseCommand):
             self.stdout.write(f"Sign in as {EMAIL} with {password or 'the password that was printed first'}.")
 
     def _account(self) -> str | None:
-        """The password of a fresh account; None when the organisation is there already."""
+        """The password of a fresh account; None when the demo is there already."""
         with admin_tx():
             if Organisation.objects.filter(slug=SLUG).exists():
+                if not User.objects.filter(email=EMAIL).exists():
+                    raise CommandError(f"There is an organisation {SLUG} already that is not the demo.")
                 return None
         _, user, password = organisation_create(slug=SLUG, name="Demo", owner_email=EMAIL, actor="command line")
         if password is None:
@@ -98,7 +101,7 @@ class Command(BaseCommand):
             arms=arms,
             seeds=[0, 1],
         )
-        frozen = {path: base[path] for path in ("workload", "steps", "batch_size") if path in base}
+        frozen = flat({name: base[name] for name in ("workload", "steps", "batch_size")})
         if not Benchmark.objects.exists() and Run.objects.exists():
             benchmark_create(
                 member=member,

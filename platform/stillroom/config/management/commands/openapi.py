@@ -27,4 +27,6 @@ class Command(BaseCommand):
             TARGET.write_text(text)
             self.stdout.write(f"Wrote {TARGET.relative_to(REPOSITORY)}.")
         elif not TARGET.is_file() or TARGET.read_text() != text:
-            raise CommandError(f"{TARGET.relative_to(REPOSITORY)} is stale. Run manage.py openapi and npm run generate.")
+            raise CommandError(
+                f"{TARGET.relative_to(REPOSITORY)} is stale. Run manage.py openapi and npm run generate."
+            )

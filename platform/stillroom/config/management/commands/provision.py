@@ -47,18 +47,20 @@ class Command(BaseCommand):
         cursor.execute("select 1 from pg_roles where rolname = %s", [role])
         verb = "alter" if cursor.fetchone() else "create"
         cursor.execute(
-            sql.SQL(verb + " role {} login password {} nosuperuser nobypassrls nocreatedb nocreaterole").format(name, password)
+            sql.SQL(verb + " role {} login password {} nosuperuser nobypassrls nocreatedb nocreaterole").format(
+                name, password
+            )
         )
         cursor.execute(sql.SQL("alter role {} set statement_timeout = {}").format(name, sql.Literal(TIMEOUTS[role])))
-        cursor.execute(
-            sql.SQL("alter role {} set idle_in_transaction_session_timeout = '60s'").format(name)
-        )
+        cursor.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = '60s'").format(name))
         cursor.execute("revoke all on schema public from public")
         cursor.execute(sql.SQL("grant usage on schema public to {}").format(name))
 
     def _library_grants(self, cursor: Any) -> None:
         cursor.execute("select tablename from pg_tables where schemaname = 'public'")
-        tables = [table for (table,) in cursor.fetchall() if table.startswith(LIBRARY_TABLES) and table != "account_user"]
+        tables = [
+            table for (table,) in cursor.fetchall() if table.startswith(LIBRARY_TABLES) and table != "account_user"
+        ]
         for table in tables:
             rights = "select" if table == "django_migrations" else "select, insert, update, delete"
             cursor.execute(

@@ -23,7 +23,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, slug: str, owner: str, name: str, **options: Any) -> None:
         try:
-            organisation, user, password = organisation_create(slug=slug, name=name, owner_email=owner, actor="command line")
+            organisation, user, password = organisation_create(
+                slug=slug, name=name, owner_email=owner, actor="command line"
+            )
         except StillroomError as error:
             raise CommandError(error.message) from None
         except ValidationError as error:

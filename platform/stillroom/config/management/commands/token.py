@@ -35,6 +35,11 @@ class Command(BaseCommand):
             if account is None or row is None:
                 raise CommandError(f"{user} is not a member of an organisation {org}.")
             _, text = token_create(
-                tenant_id=row.tenant_id, user=account, name=name, scopes=scopes, expires_in_days=days, actor="command line"
+                tenant_id=row.tenant_id,
+                user=account,
+                name=name,
+                scopes=scopes,
+                expires_in_days=days,
+                actor="command line",
             )
         self.stdout.write(text)

@@ -37,7 +37,9 @@ class Command(BaseCommand):
         chores_at = 0.0
         while not stop.is_set():
             try:
-                with psycopg.connect(settings.ENV.role_url("stillroom_sched"), autocommit=True, connect_timeout=5) as listener:
+                with psycopg.connect(
+                    settings.ENV.role_url("stillroom_sched"), autocommit=True, connect_timeout=5
+                ) as listener:
                     listener.execute(f"listen {QUEUE_CHANNEL}")
                     while not stop.is_set():
                         while dispatch():

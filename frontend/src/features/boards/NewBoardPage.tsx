@@ -1,0 +1,3 @@
+export function NewBoardPage() {
+  return null;
+}
