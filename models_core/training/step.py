@@ -51,7 +51,7 @@ def compile_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, state
     @partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, *batch: Any) -> tuple[TrainState, dict[str, Array]]:
         (loss, extra), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, *batch)
-        grad_norm = optax.global_norm(grads).astype(jnp.float32)
+        grad_norm = optax.tree.norm(grads).astype(jnp.float32)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         count = state.step + 1
         healthy = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & (state.bad_step < 0)

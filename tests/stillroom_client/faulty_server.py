@@ -80,7 +80,9 @@ class FaultyServer:
     def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Asked]:
         """The requests so far, when there are at least so many."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.asked) >= count, timeout_s), f"only {len(self.asked)} requests"
+            assert self.changed.wait_for(lambda: len(self.asked) >= count, timeout_s), (
+                f"only {len(self.asked)} requests"
+            )
             return list(self.asked)
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:

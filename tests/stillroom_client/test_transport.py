@@ -72,7 +72,9 @@ def test_retry_after_in_seconds_is_waited_for() -> None:
 
 def test_retry_after_as_a_date_is_waited_for() -> None:
     pauses: list[float] = []
-    with serving(reply({"code": "busy"}, 503, Retry_After=formatdate(time.time() + 20, usegmt=True)), reply({})) as server:
+    with serving(
+        reply({"code": "busy"}, 503, Retry_After=formatdate(time.time() + 20, usegmt=True)), reply({})
+    ) as server:
         patient(server, pauses).call("GET", "/x")
     assert 17 < pauses[0] <= 20
 

@@ -62,18 +62,19 @@ def publish(url: str, run: str, epoch: int) -> None:
         server.send_task(EXECUTE_RUN, args=[run, epoch], queue=Queue(QUEUE), ignore_result=True)
 
 
-def test_a_wake_up_arrives_also_after_the_broker_has_lost_everything(
+def test_a_wake_up_arrives_also_after_the_broker_died_before_the_last_one_was_acknowledged(
     valkey: Valkey, eventually: Callable[..., None]
 ) -> None:
     heard: queue.Queue[tuple[str, int]] = queue.Queue()
-    consumer = WakeConsumer(valkey.url, QUEUE, lambda run, epoch: heard.put((run, epoch)))
+    consumer = WakeConsumer(valkey.url, QUEUE, lambda run, epoch: heard.put((run, epoch)), look_s=0.5)
     consumer.start()
     publish(valkey.url, "r_1", 3)
     assert heard.get(timeout=30.0) == ("r_1", 3)
     valkey.kill()
     valkey.start()
     publish(valkey.url, "r_2", 1)
-    assert heard.get(timeout=60.0) == ("r_2", 1)
+    while heard.get(timeout=60.0) != ("r_2", 1):
+        pass  # the broker's last word may be delivered twice
     consumer.stop()
     eventually(lambda: not consumer._thread.is_alive(), timeout_s=30.0)
 

@@ -106,9 +106,7 @@ def test_keys_that_the_platform_would_refuse_are_left_out() -> None:
 
 
 def test_keys_are_counted_for_the_whole_run() -> None:
-    batches = [
-        to_line("metric", step=n, time=1.0, values={f"k{n}.{i}": 1.0 for i in range(1000)}) for n in range(11)
-    ]
+    batches = [to_line("metric", step=n, time=1.0, values={f"k{n}.{i}": 1.0 for i in range(1000)}) for n in range(11)]
     content, _ = taken(*batches)
     assert len(content.series) == MAX_KEYS
     assert str(MAX_KEYS) in content.logs[-1].message

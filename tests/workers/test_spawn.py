@@ -69,7 +69,9 @@ def test_terminate_reaches_the_whole_group(start: Start) -> None:
 
 
 def test_the_process_leads_a_session_and_gets_its_pipe(start: Start) -> None:
-    child = start("import os, sys; os.write(int(sys.argv[1]), f'{os.getsid(0)} {os.getpgid(0)} {os.getpid()}'.encode())")
+    child = start(
+        "import os, sys; os.write(int(sys.argv[1]), f'{os.getsid(0)} {os.getpgid(0)} {os.getpid()}'.encode())"
+    )
     assert said(child.events).split() == [str(child.pid)] * 3
 
 
@@ -92,7 +94,18 @@ os.write(int(sys.argv[1]), " ".join(map(str, found)).encode())
 def test_a_run_can_be_somebody_else(start: Start) -> None:
     script = "import os, sys; os.write(int(sys.argv[1]), f'{os.getuid()} {os.getgid()} {os.getgroups()}'.encode())"
     launched = subprocess.run(
-        [sys.executable, "-I", "-S", LAUNCHER, "--parent", str(os.getpid()), "--open-files", "64", "--user", "65534:65534"]
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            LAUNCHER,
+            "--parent",
+            str(os.getpid()),
+            "--open-files",
+            "64",
+            "--user",
+            "65534:65534",
+        ]
         + ["--", "/bin/sh", "-c", "id -u; id -g; id -G"],
         capture_output=True,
         text=True,
@@ -152,8 +165,12 @@ def test_the_next_life_of_the_agent_ends_what_the_last_one_left(start: Start, tm
     assert list((tmp_path / "processes").iterdir()) == []
 
 
-def test_grandchildren_are_found_when_their_leader_is_gone(start: Start, tmp_path: Path, eventually: Callable[..., None]) -> None:
-    child = start(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{SLEEP}'], start_new_session=True)")
+def test_grandchildren_are_found_when_their_leader_is_gone(
+    start: Start, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    child = start(
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{SLEEP}'], start_new_session=True)"
+    )
     eventually(child.has_exited)
     assert len(tagged(child.tag)) == 1
     assert Ledger(tmp_path / "processes").kill_leftovers() == 0

@@ -64,7 +64,9 @@ def emit(kind, **values):
 
 
 def test_everything_said_arrives_once_in_order_and_numbered(start: Start, tmp_path: Path) -> None:
-    child = start(EVENTS + "for step in range(30000): emit('metric', step=step, time=1.0, values={'a': step, 'b': 0.5})")
+    child = start(
+        EVENTS + "for step in range(30000): emit('metric', step=step, time=1.0, values={'a': step, 'b': 0.5})"
+    )
     _, batches = run_to_end(child, Spool(tmp_path / "spool"), flush_s=0.05)
     assert [batch["seq"] for batch in batches] == list(range(1, len(batches) + 1))
     assert {batch["epoch"] for batch in batches} == {3}
@@ -116,7 +118,10 @@ def test_a_full_spool_drops_logs_first_keeps_extremes_and_says_so(start: Start, 
 
 
 def test_the_first_event_after_a_quiet_time_is_spooled_at_once(start: Start, tmp_path: Path) -> None:
-    child = start(EVENTS + "import time; time.sleep(1.2); emit('metric', step=1, time=time.time(), values={'a': 1}); time.sleep(9)")
+    child = start(
+        EVENTS
+        + "import time; time.sleep(1.2); emit('metric', step=1, time=time.time(), values={'a': 1}); time.sleep(9)"
+    )
     spool = Spool(tmp_path / "spool")
     stream = Stream(1, spool, Silent(), wake=lambda: None)
     stream.listen(child.events, child.stdout, child.stderr)

@@ -192,7 +192,9 @@ def test_a_checkpoint_is_fetched_whole(server: FaultyServer, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("answer", [Answer(200, b"bad!"), Answer(200, b"goo"), refuse(404, "artifact.not_found")])
-def test_a_damaged_or_missing_file_is_a_damaged_checkpoint(server: FaultyServer, tmp_path: Path, answer: Answer) -> None:
+def test_a_damaged_or_missing_file_is_a_damaged_checkpoint(
+    server: FaultyServer, tmp_path: Path, answer: Answer
+) -> None:
     def second_is_bad(asked: Asked) -> Answer:
         return answer if "state" in asked.path else Answer(200, b"good")
 

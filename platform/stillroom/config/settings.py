@@ -22,8 +22,8 @@ LIVE_ORIGINS = [
 ]
 
 INSTALLED_APPS = [
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "stillroom.config.console.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -194,9 +194,43 @@ LOGGING = {
 }
 
 UNFOLD = {
-    "SITE_TITLE": "Stillroom",
-    "SITE_HEADER": "Stillroom administration",
+    "SITE_TITLE": "Stillroom administration",
+    "SITE_HEADER": "Administration",
+    "SITE_SUBHEADER": "Stillroom",
     "SITE_URL": "/",
+    "SITE_SYMBOL": "science",
     "SHOW_HISTORY": True,
-    "DASHBOARD_CALLBACK": "stillroom.config.console.dashboard",
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "5px",
+    "STYLES": ["stillroom.config.console.navigation.style"],
+    "SIDEBAR": {"show_search": False, "navigation": "stillroom.config.console.navigation.sidebar"},
+    "ACCOUNT": {"navigation": [{"title": "Account", "link": "/account"}]},
+    "COLORS": {
+        "base": {
+            "50": "#F5F7F7",
+            "100": "#EDF0F0",
+            "200": "#E0E5E5",
+            "300": "#CBD3D3",
+            "400": "#8B999B",
+            "500": "#5F6D6F",
+            "600": "#465355",
+            "700": "#364144",
+            "800": "#273032",
+            "900": "#171C1E",
+            "950": "#0F1314",
+        },
+        "primary": {
+            "50": "#E6F3F1",
+            "100": "#DCEFEC",
+            "200": "#B5DED8",
+            "300": "#84CFC4",
+            "400": "#52C6B8",
+            "500": "#52C6B8",
+            "600": "#0B6E69",
+            "700": "#095C58",
+            "800": "#0A4A47",
+            "900": "#12332F",
+            "950": "#06201D",
+        },
+    },
 }

@@ -24,10 +24,10 @@ class QuotaForm(forms.Form):
     """A maximum. `previewed` remembers which values the person has seen the effect of."""
 
     tenant = forms.ModelChoiceField(
-        Organisation.objects.none, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose"
+        None, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose"
     )
     kind = forms.ModelChoiceField(
-        AcceleratorKind.objects.none, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose"
+        None, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose"
     )
     max_devices = forms.IntegerField(
         min_value=0,
