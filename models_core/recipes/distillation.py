@@ -141,8 +141,8 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("Forward KL into a student of half the width", Spec(), cost_s=0),
-    Example("The same student on the text alone", Spec(distillation=HardLabels()), cost_s=0),
+    Example("Forward KL into a student of half the width", Spec(), cost_s=24),
+    Example("The same student on the text alone", Spec(distillation=HardLabels()), cost_s=12),
 )
 
 METRICS = (

@@ -138,8 +138,8 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("FedAvg with over-selection, slow clients", Spec(algorithm=FedAvg(over_selection=0.3)), cost_s=0),
-    Example("FedBuff on the same clients", Spec(algorithm=FedBuff()), cost_s=0),
+    Example("FedAvg with over-selection, slow clients", Spec(algorithm=FedAvg(over_selection=0.3)), cost_s=8),
+    Example("FedBuff on the same clients", Spec(algorithm=FedBuff()), cost_s=8),
     Example(
         "FedAvg on MNIST shards, delays without a pattern",
         Spec(
@@ -150,7 +150,7 @@ EXAMPLES = (
             latency=HalfNormal(),
             server_steps=100,
         ),
-        cost_s=0,
+        cost_s=8,
     ),
 )
 

@@ -114,9 +114,15 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("Adam on the digits autoencoder", Spec(), cost_s=0),
     Example(
-        "Tridiagonal SONew on the digits autoencoder", Spec(optimizer=Sonew(), target=Target(value=17.5)), cost_s=0
+        "Adam on the digits autoencoder",
+        Spec(optimizer=Adam(lr=0.01), target=Target(value=17.5)),
+        cost_s=9,
+    ),
+    Example(
+        "Tridiagonal SONew on the digits autoencoder",
+        Spec(optimizer=Sonew(lr=0.01), target=Target(value=17.5)),
+        cost_s=10,
     ),
     Example(
         "Momentum on an MNIST classifier",
@@ -125,7 +131,7 @@ EXAMPLES = (
             optimizer=Sgd(),
             target=Target(metric="eval/accuracy", value=0.93),
         ),
-        cost_s=0,
+        cost_s=11,
     ),
 )
 

@@ -1,4 +1,8 @@
-"""The site at `/admin/`: every view inside `admin_tx`, sign-in through the web app, no log of its own beside the audit trail."""
+"""The site at `/admin/`: every view inside `admin_tx`, sign-in through the web app.
+
+Models register with the site while their modules load, and the site's pages use those modules; so the pages are imported when
+they are first asked for.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +22,20 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from stillroom.config.console.overview import overview
-from stillroom.config.console.queue import act_page, queue_page
-from stillroom.config.console.usage import usage_csv, usage_page
 from stillroom.core.tenancy import admin_tx
 
 View = Callable[..., HttpResponseBase]
 
 
 class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
-    """Unfold's site, fenced: the database role stillroom_admin is open from the first query to the last rendered byte."""
+    """Unfold's site, fenced: the scope of stillroom_admin is open from the first query to the last rendered byte."""
 
     index_template = "console/overview.html"
     index_title = "Overview"
 
-    def register(self, model_or_iterable: Any, admin_class: type[ModelAdmin[Any]] | None = None, **options: Any) -> None:
+    def register(
+        self, model_or_iterable: Any, admin_class: type[ModelAdmin[Any]] | None = None, **options: Any
+    ) -> None:
         """Only the platform's own models: tables of libraries are not edited by hand."""
         models: Iterable[type[Model]] = (
             [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
@@ -54,6 +57,9 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def extra_urls(self) -> list[URLPattern]:
         """Pages that belong to no single model."""
+        from stillroom.config.console.queue import act_page, queue_page
+        from stillroom.config.console.usage import usage_csv, usage_page
+
         return [
             path("queue/", self.admin_view(self._page(queue_page)), name="queue"),
             path("queue/<str:act>/", self.admin_view(self._page(act_page)), name="act"),
@@ -72,7 +78,10 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The overview."""
-        response: HttpResponse = super().index(request, {**overview(), "content_title": "Overview", **(extra_context or {})})
+        from stillroom.config.console.overview import overview
+
+        context = {**overview(), "content_title": "Overview", **(extra_context or {})}
+        response: HttpResponse = super().index(request, context)
         return response
 
     def app_index(
