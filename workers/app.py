@@ -43,7 +43,7 @@ def create_app(broker_url: str, queue: str, execute: Callable[[str, int], None])
         task_default_queue=queue,
     )
 
-    @app.task(name=EXECUTE_RUN, bind=False)  # type: ignore[untyped-decorator]
+    @app.task(name=EXECUTE_RUN, shared=False)  # type: ignore[untyped-decorator]
     def execute_run(run_id: str, epoch: int) -> None:
         """Look at this run now."""
         execute(str(run_id), int(epoch))

@@ -236,16 +236,16 @@ def _average(old: Array, new: Array, beta: float) -> Array:
 def _shift(x: Array, by: int, fill: float) -> Array:
     """Entry j of the result is entry j + by of the chain, `fill` beyond its ends; shape kept.
 
-    The chain runs through all axes but the last, then on to the next index of the last axis. Two pads and a choice, rather
-    than slices joined, because these fuse with the arithmetic around them.
+    The chain runs through all axes but the last, then on to the next index of the last axis.
     """
-    import jax
     import jax.numpy as jnp
 
     columns = x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
-    rows, nothing = columns.shape[0], jnp.asarray(fill, x.dtype)
-    beside = 1 if by > 0 else -1
-    inside = jax.lax.pad(columns, nothing, [(-by, by, 0), (0, 0, 0)])
-    across = jax.lax.pad(columns, nothing, [(beside * rows - by, by - beside * rows, 0), (-beside, beside, 0)])
-    row = jax.lax.broadcasted_iota(jnp.int32, columns.shape, 0) + by
-    return jnp.where((row >= 0) & (row < rows), inside, across).reshape(x.shape)
+    edge = jnp.full((abs(by), 1), fill, x.dtype)
+    if by > 0:
+        following = jnp.concatenate([columns[:by, 1:], edge], axis=1)
+        moved = jnp.concatenate([columns[by:], following], axis=0)
+    else:
+        preceding = jnp.concatenate([edge, columns[by:, :-1]], axis=1)
+        moved = jnp.concatenate([preceding, columns[:by]], axis=0)
+    return moved.reshape(x.shape)

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from stillroom.boards.models import Benchmark
-from stillroom.tenants.admin.base import ConsoleAdmin
+from stillroom.tenants.admin.base import ConsoleAdmin, moment
 from stillroom.tenants.admin.wording import clock
 
 
@@ -20,17 +20,28 @@ from stillroom.tenants.admin.wording import clock
 class BenchmarkAdmin(ConsoleAdmin):
     """Read-only. Organisations make and remove their own."""
 
-    list_display = ("name", "version", "tenant", "recipe", "rule", "seeds", "made")
+    plural = "Benchmarks"
+    list_display = ("name", "version", "organisation", "recipe", "rule", "seeds", "made")
     list_filter = ("recipe", "tenant")
     list_select_related = ("tenant",)
     search_fields = ("name", "recipe", "metric", "tenant__slug")
     search_help_text = "Name, recipe, metric or organisation"
     ordering = ("tenant__name", "name", "-version")
     fields = (
-        "name", "version", "id", "tenant", "recipe", "rule", "target", "seeds", "description", "frozen_shown", "created_at"
-    )  # fmt: skip
+        "name",
+        "version",
+        "id",
+        "organisation",
+        "recipe",
+        "rule",
+        "target",
+        "seeds",
+        "description",
+        "frozen_shown",
+        moment("created_at", "Made"),
+    )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
     @display(description="Ranks by")

@@ -1,4 +1,4 @@
-"""Runs of all organisations: a list, and one run's history. Looking at one run is recorded; acting on it is another page."""
+"""Runs of all organisations: a list, and one run with its history. Looking at one is recorded; acting is another page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from stillroom.runs.models import Attempt, Run, RunEvent
-from stillroom.tenants.admin.base import ConsoleAdmin, record
+from stillroom.tenants.admin.base import ConsoleAdmin, moment, record
 from stillroom.tenants.admin.wording import NOTHING, age, clock
 
 EVENTS_SHOWN = 200
@@ -43,7 +43,8 @@ def act_address(act: str, run_ids: list[str], back: str) -> str:
 class RunAdmin(ConsoleAdmin):
     """Read-only: a run's spec and results belong to its organisation."""
 
-    list_display = ("id", "label", "tenant", "project", "chip", "asks", "why", "waited", "made")
+    plural = "Runs"
+    list_display = ("id", "label", "organisation", "project", "chip", "asks", "why", "waited", "made")
     list_filter = ("state", "req_kind", "tenant", "recipe", "created_at")
     list_select_related = ("tenant", "project")
     search_fields = ("id", "name", "recipe", "tenant__slug", "tenant__name", "project__slug")
@@ -53,7 +54,7 @@ class RunAdmin(ConsoleAdmin):
     fields = (
         "name",
         "id",
-        "tenant",
+        "organisation",
         "project",
         "study",
         "created_by",
@@ -66,16 +67,27 @@ class RunAdmin(ConsoleAdmin):
         "recipe",
         "seed",
         "spec_shown",
-        "created_at",
-        "started_at",
-        "ended_at",
+        moment("created_at", "Submitted"),
+        moment("started_at", "Started"),
+        moment("ended_at", "Ended"),
     )
     actions: ClassVar[Any] = ("cancel_runs", "pause_runs", "bump_runs")
     actions_detail: ClassVar[Any] = ("bump", "pause", "release", "cancel")
     change_form_outer_after_template = "console/run_history.html"
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only what can be done to a run in this state."""
+        run = Run.objects.filter(id=object_id).first()
+        able = {"bump", "pause", "cancel"} if run is not None and run.state == "QUEUED" else {"release", "cancel"}
+        if run is None or run.is_terminal:
+            able = set()
+        elif run.is_active:
+            able = {"cancel"} if run.external else {"pause", "cancel"}
+        found = super().get_actions_detail(request, object_id)
+        return [entry for entry in found if entry.action_name.rpartition("_")[2] in able]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -97,7 +109,9 @@ class RunAdmin(ConsoleAdmin):
     @display(description="State", ordering="state")
     def chip(self, row: Run) -> SafeString:
         look, glyph = _LOOKS[row.state]
-        word = row.state.capitalize() if row.intent == "run" or row.is_terminal else f"{row.state.capitalize()}, {row.intent}"
+        word = row.state.capitalize()
+        if row.intent != "run" and not row.is_terminal:
+            word = f"{word}, asked to {row.intent}"
         return format_html(
             '<span class="console-state console-{}"><span aria-hidden="true">{}</span> {}</span>', look, glyph, word
         )

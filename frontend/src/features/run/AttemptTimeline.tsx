@@ -13,6 +13,9 @@ export interface Segment {
   readonly text: string;
 }
 
+/** Below this share of the bar the words are only in the title. */
+const ROOM_FOR_TEXT = 0.07;
+
 function endLook(outcome: string): Look | null {
   if (/preempt|lost|lease|expired/.test(outcome)) return "preempted";
   return /fail|error/.test(outcome) ? "failed" : null;
@@ -81,7 +84,7 @@ export function AttemptTimeline({ run, attempts }: { run: Run; attempts: readonl
             style={{ flexGrow: (segment.to - segment.from) / span }}
             title={`${segment.text}, ${formatDuration((segment.to - segment.from) / 1000)}`}
           >
-            <span>{segment.text}</span>
+            {(segment.to - segment.from) / span > ROOM_FOR_TEXT && <span>{segment.text}</span>}
           </span>
         ))}
       </div>

@@ -187,7 +187,13 @@ export function groupOfKey(key: string): string {
 const FIRST = ["eval", "train", "main"];
 const LAST = ["perf", "system"];
 
-/** Groups in the order of interest: evaluation and training first, machinery last; the primary metric leads. */
+/** A group of fewer charts than this does not get a heading of its own. */
+const SMALL_GROUP = 3;
+
+/**
+ * Groups in the order of interest: evaluation and training first, machinery last; the primary metric leads.
+ * Small groups share the first section, so that charts fill the page.
+ */
 export function groupedKeys(keys: readonly string[], primary: string | undefined): [string, string[]][] {
   const groups = new Map<string, string[]>();
   for (const key of keys) groups.set(groupOfKey(key), [...(groups.get(groupOfKey(key)) ?? []), key]);
@@ -197,8 +203,13 @@ export function groupedKeys(keys: readonly string[], primary: string | undefined
     return LAST.includes(name) ? 100 + LAST.indexOf(name) : 50;
   };
   const sorted = [...groups].sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b));
-  return sorted.map(([name, list]) => [
-    name,
-    [...list].sort((a, b) => Number(b === primary) - Number(a === primary) || a.localeCompare(b)),
-  ]);
+  const lead = (a: string, b: string): number => Number(b === primary) - Number(a === primary);
+  const main = sorted.filter(([, list]) => list.length < SMALL_GROUP).flatMap(([, list]) => [...list].sort());
+  const large = sorted
+    .filter(([, list]) => list.length >= SMALL_GROUP)
+    .map(([name, list]): [string, string[]] => [
+      name,
+      [...list].sort((a, b) => lead(a, b) || a.localeCompare(b)),
+    ]);
+  return main.length > 0 ? [["Main", main.sort(lead)], ...large] : large;
 }

@@ -4,7 +4,7 @@ import { useNavigate, useParams } from "react-router";
 import { projectsQuery } from "@/api/orgs";
 import { recipesQuery } from "@/api/recipes";
 import { applyRunChange, runsQuery, seriesQuery } from "@/api/runs";
-import type { Recipe, RecipeMetric, Run } from "@/api/types";
+import type { Recipe, RecipeMetric } from "@/api/types";
 import { useNow } from "@/lib/clock";
 import { useShortcuts } from "@/lib/keys";
 import { live } from "@/lib/live";
@@ -24,18 +24,15 @@ import "./runs.css";
 const SPARK_POINTS = 64;
 const MOST_SPARKS = 60;
 
-/** The metrics that a project's runs can show: those of the recipes on view, primary first. */
-function metricChoices(recipes: readonly Recipe[], runs: readonly Run[]): RecipeMetric[] {
-  const present = new Set(runs.map((run) => run.recipe));
-  const found = new Map<string, RecipeMetric>();
-  const sources = recipes.filter((recipe) => present.size === 0 || present.has(recipe.name));
-  for (const primary of [true, false]) {
-    for (const recipe of sources) {
-      for (const metric of recipe.metrics)
-        if (metric.primary === primary) found.set(metric.key, found.get(metric.key) ?? metric);
-    }
-  }
-  return [...found.values()];
+/** The metrics that a project's runs can show: primary ones first, those of the recipe with most runs before others. */
+function metricChoices(recipes: readonly Recipe[], counts: ReadonlyMap<string, number>): RecipeMetric[] {
+  const present = recipes
+    .filter((recipe) => counts.size === 0 || counts.has(recipe.name))
+    .sort((a, b) => (counts.get(b.name) ?? 0) - (counts.get(a.name) ?? 0));
+  const ordered = [true, false].flatMap((primary) =>
+    present.flatMap((recipe) => recipe.metrics.filter((metric) => metric.primary === primary)),
+  );
+  return [...new Map(ordered.reverse().map((metric) => [metric.key, metric])).values()].reverse();
 }
 
 export function RunsPage() {
@@ -57,8 +54,8 @@ export function RunsPage() {
   const projects = useQuery(projectsQuery(org));
   const here = projects.data?.items.find((one) => one.slug === project);
   const recipes = useQuery(recipesQuery);
-  const seen = useRef<readonly Run[]>([]);
-  const choices = metricChoices(recipes.data?.items ?? [], seen.current);
+  const [counts, setCounts] = useState<ReadonlyMap<string, number>>(new Map());
+  const choices = metricChoices(recipes.data?.items ?? [], counts);
   const wanted = url.list("cols");
   const keys = wanted.length > 0 ? wanted : choices.slice(0, 3).map((metric) => metric.key);
   const list = useQuery({
@@ -72,9 +69,16 @@ export function RunsPage() {
     enabled: recipes.isFetched,
   });
   const items = list.data?.items;
-  useEffect(() => {
-    if (items !== undefined) seen.current = items;
-  }, [items]);
+  const seen = new Map<string, number>();
+  for (const run of items ?? []) seen.set(run.recipe, (seen.get(run.recipe) ?? 0) + 1);
+  if (
+    seen.size > 0 &&
+    JSON.stringify([...seen]) !== JSON.stringify([...counts]) &&
+    q === "" &&
+    states.length === 0
+  ) {
+    setCounts(seen);
+  }
 
   useEffect(() => {
     let timer: number | null = null;

@@ -157,7 +157,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   const fixed: ColumnDef<Row>[] = [
     helper.display({
       id: "name",
-      size: 296,
+      size: 264,
       header: "Name",
       meta: { sort: "name" },
       cell: ({ row }) => (
@@ -171,7 +171,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     }),
     helper.display({
       id: "state",
-      size: 112,
+      size: 108,
       header: "State",
       meta: { sort: "state" },
       cell: ({ row }) =>
@@ -183,7 +183,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     }),
     helper.display({
       id: "progress",
-      size: 330,
+      size: 250,
       header: "Progress, or why it waits",
       cell: ({ row }) =>
         row.original.kind === "run" ? (
@@ -199,7 +199,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
       : [
           helper.display({
             id: "curve",
-            size: 124,
+            size: 112,
             header: `${spark.key}, curve`,
             cell: ({ row }) => <SparkCell row={row.original} spark={spark} />,
           }),
@@ -207,7 +207,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   const values = metrics.map((metric) =>
     helper.display({
       id: `metric:${metric.key}`,
-      size: 150,
+      size: 126,
       meta: { sort: `metric:${metric.key}`, number: true },
       header: () => (
         <>
@@ -220,7 +220,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   );
   const elapsed = helper.display({
     id: "elapsed",
-    size: 104,
+    size: 88,
     header: "Elapsed",
     meta: { sort: "created_at", number: true },
     cell: ({ row }) => <ElapsedCell row={row.original} />,

@@ -18,10 +18,6 @@ export function GalleryPage() {
   const { org = "" } = useParams();
   const [params] = useSearchParams();
   const recipes = useQuery(recipesQuery);
-  const byFamily = new Map<string, Recipe[]>();
-  for (const recipe of recipes.data?.items ?? []) {
-    byFamily.set(recipe.family, [...(byFamily.get(recipe.family) ?? []), recipe]);
-  }
   const carry = params.get("project");
   const link = (recipe: Recipe, example?: number): string => {
     const query = new URLSearchParams();
@@ -35,43 +31,39 @@ export function GalleryPage() {
       <div className="page-body">
         {recipes.isPending && <Skeleton lines={8} />}
         {recipes.isError && <ErrorNote error={recipes.error} retry={() => void recipes.refetch()} />}
-        {[...byFamily].map(([family, list]) => (
-          <section key={family} className="gallery-family">
-            <h2>{families[family] ?? family}</h2>
-            <div className="gallery">
-              {list.map((recipe) => (
-                <article key={recipe.name} className="card gallery-card">
-                  <h3>
-                    <Link to={link(recipe)}>{recipe.title}</Link>
-                  </h3>
-                  <p className="second">{firstSentence(recipe.description)}</p>
-                  <p className="gallery-facts">
-                    <code>
-                      {recipe.name} {recipe.version}
-                    </code>
-                    <span>{recipe.metrics.find((metric) => metric.primary)?.key}</span>
-                  </p>
-                  <ul>
-                    {recipe.examples.map((example, at) => (
-                      <li key={example.title}>
-                        <Link to={link(recipe, at)}>{example.title}</Link>
-                        {example.cost_s > 0 && (
-                          <span className="quiet"> about {formatDuration(example.cost_s)}</span>
-                        )}
-                      </li>
-                    ))}
-                  </ul>
-                </article>
-              ))}
-            </div>
-          </section>
-        ))}
+        <div className="gallery">
+          {recipes.data?.items.map((recipe) => (
+            <article key={recipe.name} className="card gallery-card">
+              <p className="gallery-family">{families[recipe.family] ?? recipe.family}</p>
+              <h2>
+                <Link to={link(recipe)}>{recipe.title}</Link>
+              </h2>
+              <p className="second">{firstParagraph(recipe.description)}</p>
+              <p className="gallery-facts">
+                <code>
+                  {recipe.name} {recipe.version}
+                </code>
+                <span>ranked by {recipe.metrics.find((metric) => metric.primary)?.key}</span>
+              </p>
+              <ul>
+                {recipe.examples.map((example, at) => (
+                  <li key={example.title}>
+                    <Link to={link(recipe, at)}>{example.title}</Link>
+                    {example.cost_s > 0 && (
+                      <span className="quiet"> about {formatDuration(example.cost_s)}</span>
+                    )}
+                  </li>
+                ))}
+              </ul>
+            </article>
+          ))}
+        </div>
       </div>
     </PageFrame>
   );
 }
 
-function firstSentence(text: string): string {
+function firstParagraph(text: string): string {
   const [paragraph = ""] = text.split("\n\n");
   return paragraph.replaceAll(/\s+/g, " ").replaceAll("`", "");
 }

@@ -23,7 +23,9 @@ _BY_DAY = f"""{_HELD}
 select tenant_id, day::date,
     sum(extract(epoch from least(to_at, day + interval '1 day', %(until)s) - greatest(from_at, day, %(since)s)))
 from held, generate_series(
-    date_trunc('day', greatest(from_at, %(since)s)), least(to_at, %(until)s) - interval '1 microsecond', interval '1 day'
+    date_trunc('day', greatest(from_at, %(since)s)),
+    least(to_at, %(until)s) - interval '1 microsecond',
+    interval '1 day'
 ) as day
 group by 1, 2
 """

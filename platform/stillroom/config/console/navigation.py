@@ -44,9 +44,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """The groups with addresses; the queue carries its length."""
-    return [
-        {"title": title, "items": [_item(*entry) for entry in entries]} for title, entries in GROUPS
-    ]
+    return [{"title": title, "items": [_item(*entry) for entry in entries]} for title, entries in GROUPS]
 
 
 def _item(title: str, icon: str, name: str) -> dict[str, Any]:

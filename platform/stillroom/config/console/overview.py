@@ -18,7 +18,7 @@ from stillroom.tenants.models import Organisation
 DAYS = 14
 SERIES = 6
 QUEUE_SHOWN = 12
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 560, 190, 40, 22, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 170, 40, 20, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,8 @@ def chart(today: date) -> Chart:
                 blocks.append(Block(LEFT + column * step + 4, floor, step - 8, height, series, title))
     return Chart(
         blocks=blocks,
-        ticks=[
-            (HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - TOP), f"{top * part:g}") for part in (0, 0.5, 1)
-        ],
-        days=[(LEFT + column * step + step / 2, _short(day)) for column, day in enumerate(days) if column % 3 == 1],
+        ticks=[(HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - TOP), f"{top * part:g}") for part in (0, 0.5, 1)],
+        days=[(LEFT + column * step + step / 2, _short(day)) for column, day in enumerate(days) if column % 4 == 2],
         legend=[(series, name, hours(sum(found[key].values()))) for series, key, name in drawn],
         rows=[
             (name, [hours(found[key].get(day, 0)) for day in days], hours(sum(found[key].values())))

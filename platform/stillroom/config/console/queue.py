@@ -28,8 +28,8 @@ VERBS = {Act.BUMP: "Move up", Act.PAUSE: "Pause", Act.CANCEL: "Cancel", Act.RELE
 def queue_page(request: HttpRequest, frame: dict[str, Any]) -> HttpResponse:
     """Everything that waits, with its reason."""
     found = Paginator(queue(), PER_PAGE).get_page(request.GET.get("page"))
-    rows = queue_rows(found, request.get_full_path())
-    return page(request, "console/queue.html", frame, "Queue", found=found, rows=rows, queue_total=found.paginator.count)
+    context = {"found": found, "rows": queue_rows(found, request.get_full_path()), "queue_total": found.paginator.count}
+    return page(request, "console/queue.html", frame, "Queue", **context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def act_page(request: HttpRequest, frame: dict[str, Any], act: str) -> HttpRespo
         back=back,
         effects=plan.effects,
         optional=False,
-        help_text="Written into the run's history with your name, where its organisation reads it, and into the audit trail.",
+        help_text="Written with your name into the run's history, where its organisation reads it, and into the audit trail.",
         danger=wanted is Act.CANCEL,
     )
     reason = ask(request, frame, question)

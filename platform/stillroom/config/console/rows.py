@@ -38,7 +38,6 @@ def _row(run: Run, back: str) -> QueueRow:
     head, dot, rest = text.partition(". ")
     look = "bad" if run.waiting_code in _BAD_CODES else "warn" if run.waiting_code == "quota" else "plain"
     verbs = ("Bump", "Pause", "Cancel") if run.state == State.QUEUED else ("Release", "Cancel")
-    acts = [
-        (verb, f"{reverse('admin:act', args=[verb.lower()])}?{urlencode({'run': run.id, 'next': back})}") for verb in verbs
-    ]
+    query = urlencode({"run": run.id, "next": back})
+    acts = [(verb, f"{reverse('admin:act', args=[verb.lower()])}?{query}") for verb in verbs]
     return QueueRow(run, age(run.created_at), head + dot.strip(), rest, look, acts)

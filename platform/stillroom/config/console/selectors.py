@@ -31,6 +31,7 @@ class Capacity:
     kind: str
     title: str
     parts: dict[str, int]
+    held: int
     waiting_runs: int
     waiting_devices: int
     nodes: int
@@ -41,8 +42,7 @@ class Capacity:
 
     @property
     def percent(self) -> int:
-        used = self.parts["used"] + self.parts["draining"]
-        return round(100 * used / self.total) if self.total else 0
+        return round(100 * self.held / self.total) if self.total else 0
 
     @property
     def segments(self) -> list[tuple[str, int]]:
@@ -57,7 +57,7 @@ def capacity_now() -> list[Capacity]:
     nodes: dict[str, set[str]] = {}
     for device in Device.objects.exclude(status=Device.Status.GONE).select_related("node"):
         part = _part(device, device.id in held)
-        parts.setdefault(device.kind_id, Counter())[part] += 1
+        parts.setdefault(device.kind_id, Counter()).update({part: 1, "held": device.id in held})
         nodes.setdefault(device.kind_id, set()).add(device.node_id)
     waits: dict[str, Counter[str]] = {}
     for kind, devices in Run.objects.filter(state=State.QUEUED).values_list("req_kind", "req_devices"):
@@ -68,6 +68,7 @@ def capacity_now() -> list[Capacity]:
             kind=name,
             title=memory(kinds[name].memory_bytes) if name in kinds and kinds[name].memory_bytes else "",
             parts={part: parts.get(name, Counter())[part] for part in SEGMENTS},
+            held=parts.get(name, Counter())["held"],
             waiting_runs=waits.get(name, Counter())["runs"],
             waiting_devices=waits.get(name, Counter())["devices"],
             nodes=len(nodes.get(name, ())),
@@ -124,7 +125,7 @@ def _down_nodes() -> list[Need]:
 
 def _bad_devices() -> list[Need]:
     bad = Device.objects.filter(status__in=[Device.Status.BROKEN, Device.Status.QUARANTINED])
-    rows = bad.values("node_id", "node__name", "kind_id", "status").annotate(n=Count("id")).order_by("status", "node__name")
+    rows = bad.values("node_id", "node__name", "kind_id", "status").annotate(n=Count("id"))
     return [
         Need(
             "bad" if row["status"] == Device.Status.BROKEN else "warn",
@@ -133,14 +134,14 @@ def _bad_devices() -> list[Need]:
             "Open",
             _address("scheduling_device", status__exact=row["status"], node__id__exact=row["node_id"]),
         )
-        for row in rows
+        for row in rows.order_by("status", "node__name")
     ]
 
 
 def _waiting_for(codes: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = Run.objects.filter(state=State.QUEUED, waiting_code__in=codes)
-    grouped = rows.values("tenant_id", "tenant__name", "req_kind").annotate(n=Count("id")).order_by("-n", "tenant__name")
-    return list(grouped)
+    grouped = rows.values("tenant_id", "tenant__name", "req_kind").annotate(n=Count("id"))
+    return list(grouped.order_by("-n", "tenant__name"))
 
 
 def _hopeless() -> list[Need]:
@@ -190,7 +191,8 @@ def _failed() -> list[Need]:
 
 def _draining() -> list[Need]:
     rows = Node.objects.exclude(status=Node.Status.READY).order_by("name")
-    held = Count("devices__allocations", filter=Q(devices__allocations__to_at__isnull=True, devices__allocations__id__gt=0))
+    open_now = Q(devices__allocations__id__isnull=False, devices__allocations__to_at__isnull=True)
+    held = Count("devices__allocations", filter=open_now)
     return [
         Need(
             "quiet",
@@ -230,7 +232,7 @@ class QuotaUse:
 
 
 def quota_use() -> list[QuotaUse]:
-    """Every organisation and kind that has a quota, holds devices or waits. Five queries; bars of a kind share one scale."""
+    """Every organisation and kind that has a quota, holds devices or waits; bars of a kind share a scale. Five queries."""
     names = dict(Organisation.objects.values_list("id", "name"))
     limits = {(tenant, kind): (key, most) for key, tenant, kind, most in _quota_rows()}
     held = Counter(Allocation.objects.filter(to_at__isnull=True).values_list("tenant_id", "device__kind_id"))
@@ -261,7 +263,7 @@ def _quota_address(key: str, tenant: str, kind: str) -> str:
 
 
 def queue() -> QuerySet[Run]:
-    """What waits: ranked runs by kind and rank, then those that a quota or a missing node stops, then held ones. One query."""
+    """What waits: ranked runs first, then those that a quota or a missing node stops, then held ones. One query."""
     rows = Run.objects.filter(state__in=[State.QUEUED, State.HELD]).select_related("tenant", "project")
     held_last = Case(When(state=State.HELD, then=Value(1)), default=Value(0), output_field=IntegerField())
     return rows.annotate(held=held_last).order_by("held", F("waiting_rank").asc(nulls_last=True), "created_at", "id")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ class SpanForm(forms.Form):
         values = super().clean() or {}
         since, until = values.get("since"), values.get("until")
         if since and until and not 0 <= (until - since).days <= LONGEST_DAYS:
-            raise forms.ValidationError(f"The last day must not be before the first, at most {LONGEST_DAYS} days apart.")
+            raise forms.ValidationError(f"The last day comes after the first, at most {LONGEST_DAYS} days later.")
         return values
 
 
@@ -50,9 +50,9 @@ def usage_page(request: HttpRequest, frame: dict[str, Any]) -> HttpResponse:
     """The table with sums by kind."""
     form, since, until = _read(request)
     rows = usage_by_tenant(since, until)
-    totals: Counter[str] = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
     for row in rows:
-        totals[row.kind] += row.device_seconds  # type: ignore[assignment]
+        totals[row.kind] += row.device_seconds
     return page(
         request,
         "console/usage.html",
@@ -61,10 +61,7 @@ def usage_page(request: HttpRequest, frame: dict[str, Any]) -> HttpResponse:
         form=form,
         since=since,
         until=until,
-        rows=[
-            (row, hours(row.device_seconds), round(100 * row.device_seconds / totals[row.kind], 1) if totals[row.kind] else 0)
-            for row in rows
-        ],
+        rows=[(row, hours(row.device_seconds), 100 * row.device_seconds / (totals[row.kind] or 1)) for row in rows],
         totals=[(kind, hours(total)) for kind, total in sorted(totals.items())],
     )
 

@@ -29,6 +29,7 @@ from stillroom.tenants.admin.base import (
     actor_of,
     ask,
     attempt,
+    moment,
     page,
     show_secret,
 )
@@ -56,6 +57,10 @@ def attach_command(token: str) -> str:
     return f"STILLROOM_URL={url} STILLROOM_NODE_TOKEN={token} python -m workers"
 
 
+def with_holder(devices: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Devices with `run_id`: the run that holds each now."""
+    held = Allocation.objects.filter(device_id=models.OuterRef("pk"), to_at__isnull=True)
+    return devices.annotate(run_id=models.Subquery(held.values("run_id")[:1]))
 
 
 class DeviceInline(ReadOnlyInline):
@@ -66,36 +71,47 @@ class DeviceInline(ReadOnlyInline):
     ordering = ("kind", "index")
     verbose_name_plural = "Devices"
 
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        return with_holder(super().get_queryset(request))
+
     @display(description="Memory")
     def size(self, row: Device) -> str:
         return memory(row.memory_bytes)
 
     @display(description="State")
-    def state(self, row: Device) -> SafeString:
-        return device_state(row)
+    def state(self, row: Any) -> SafeString:
+        return device_state(row, held=bool(row.run_id))
 
 
 @admin.register(Node)
 class NodeAdmin(ConsoleAdmin):
     """Machines: attach, cordon, drain. A node's row stays, because history refers to it."""
 
+    plural = "Nodes"
     may_add = True
     list_display = ("name", "state", "beat", "device_count", "hostname", "version")
     list_filter = ("status",)
     search_fields = ("name", "hostname", "id")
     search_help_text = "Name, host name or id"
     ordering = ("name",)
-    fields = ("name", "id", "state", "beat", "hostname", "version", "labels", "created_at")
+    fields = ("name", "id", "state", "beat", "hostname", "version", "labels", moment("created_at", "Made"))
     inlines = (DeviceInline,)
     actions_detail: ClassVar[Any] = ("cordon", "uncordon", "drain", "renew")
     actions_row: ClassVar[Any] = ("cordon", "uncordon", "drain", "renew")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        usable = models.Q(devices__status=Device.Status.GONE)
-        return super().get_queryset(request).annotate(n=models.Count("devices", filter=~usable))
+        there = ~models.Q(devices__status=Device.Status.GONE)
+        return super().get_queryset(request).annotate(n=models.Count("devices", filter=there))
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only what changes something."""
+        node = Node.objects.filter(id=object_id).first()
+        hidden = {"uncordon"} if node is None or node.status == Node.Status.READY else {"cordon"}
+        found = super().get_actions_detail(request, object_id)
+        return [entry for entry in found if entry.action_name.rpartition("_")[2] not in hidden]
 
     @display(description="State", ordering="status")
     def state(self, row: Node) -> SafeString:
@@ -214,6 +230,7 @@ class NodeAdmin(ConsoleAdmin):
 class DeviceAdmin(ConsoleAdmin):
     """Devices of all nodes: who holds them, and whether they are in service."""
 
+    plural = "Devices"
     list_display = ("label", "kind", "size", "state", "run")
     list_filter = ("status", "kind", "node")
     list_select_related = ("node", "kind")
@@ -225,10 +242,9 @@ class DeviceAdmin(ConsoleAdmin):
     actions_row: ClassVar[Any] = ("quarantine", "broken", "release")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        held = Allocation.objects.filter(device_id=models.OuterRef("pk"), to_at__isnull=True)
-        return super().get_queryset(request).annotate(run_id=models.Subquery(held.values("run_id")[:1]))
+        return with_holder(super().get_queryset(request))
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
     @display(description="Device", ordering="node__name")
@@ -252,8 +268,8 @@ class DeviceAdmin(ConsoleAdmin):
             device = Device.objects.select_related("node").get(id=object_id)
             label = f"{device.node.name} / {device.index}"
             question = Question(
-                title=f"{verb} {label}?",
-                button=f"{verb} device",
+                title=f"{verb.format(label)}?",
+                button=verb.format("device"),
                 back=self.list_address(),
                 effects=[(f"{label}, {device.kind_id}", effect)],
             )
@@ -274,24 +290,25 @@ class DeviceAdmin(ConsoleAdmin):
     def quarantine(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Set aside until its node reports it clean."""
         effect = "Takes no new run until its node reports that nothing of an earlier run is left on it."
-        return self._set(Device.Status.QUARANTINED, "Quarantine", effect)(request, object_id)
+        return self._set(Device.Status.QUARANTINED, "Quarantine {}", effect)(request, object_id)
 
     @action(description="Mark broken…", url_path="broken")
     def broken(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Set aside until an administrator says otherwise."""
         effect = "Takes no run until an administrator releases it, also after its node was restarted."
-        return self._set(Device.Status.BROKEN, "Mark broken:", effect)(request, object_id)
+        return self._set(Device.Status.BROKEN, "Mark {} broken", effect)(request, object_id)
 
     @action(description="Release…", url_path="release")
     def release(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Put it back into service."""
-        return self._set(Device.Status.FREE, "Release", "Takes runs again at the next decision.")(request, object_id)
+        return self._set(Device.Status.FREE, "Release {}", "Takes runs again at the next decision.")(request, object_id)
 
 
 @admin.register(AcceleratorKind)
 class AcceleratorKindAdmin(ConsoleAdmin):
     """Kinds of devices. The weight converts their hours for fair share."""
 
+    plural = "Kinds"
     may_add = may_change = True
     list_display = ("name", "title", "size", "weight", "device_count")
     search_fields = ("name", "title")
@@ -302,7 +319,7 @@ class AcceleratorKindAdmin(ConsoleAdmin):
         there = ~models.Q(devices__status=Device.Status.GONE)
         return super().get_queryset(request).annotate(n=models.Count("devices", filter=there))
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return ("name",) if obj else ()
 
     @display(description="Memory", ordering="memory_bytes")

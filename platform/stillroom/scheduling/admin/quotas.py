@@ -23,12 +23,8 @@ MOST_DEVICES = 100_000
 class QuotaForm(forms.Form):
     """A maximum. `previewed` remembers which values the person has seen the effect of."""
 
-    tenant = forms.ModelChoiceField(
-        None, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose"
-    )
-    kind = forms.ModelChoiceField(
-        None, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose"
-    )
+    tenant = forms.ModelChoiceField(None, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose")
+    kind = forms.ModelChoiceField(None, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose")
     max_devices = forms.IntegerField(
         min_value=0,
         max_value=MOST_DEVICES,
@@ -96,6 +92,7 @@ class QuotaAdmin(ConsoleAdmin):
     """The most devices of a kind that an organisation may hold at once. Without a row only the capacity limits it."""
 
     may_add = may_change = True
+    plural = "Quotas"
     list_display = ("organisation", "kind", "use", "changed")
     list_display_links = ("organisation",)
     list_filter = ("kind", "tenant")
@@ -111,10 +108,6 @@ class QuotaAdmin(ConsoleAdmin):
         )
         count = held.order_by().values("tenant_id").annotate(n=models.Count("id")).values("n")
         return super().get_queryset(request).annotate(held=models.Subquery(count, output_field=models.IntegerField()))
-
-    @display(description="Organisation", ordering="tenant__name")
-    def organisation(self, row: Quota) -> str:
-        return row.tenant.name
 
     @display(description="In use of maximum", ordering="max_devices")
     def use(self, row: Any) -> str:

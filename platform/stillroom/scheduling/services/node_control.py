@@ -1,4 +1,4 @@
-"""What an administrator does to machines: cordon, drain, take devices out of service, describe kinds. Inside `admin_tx`."""
+"""What an administrator does to machines: cordon, drain, take devices out of service. Inside `admin_tx`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def node_set_status(
 ) -> tuple[Node, int]:
     """Cordon, uncordon or drain. Returns the node and how many runs were asked to move.
 
-    Cordoned: takes no new run. Draining: also asks its runs to save a checkpoint and go back to the queue, and says why in
-    each run's history.
+    Cordoned: takes no new run. Draining: also asks its runs to save a checkpoint and go back to the queue, and says why
+    in each run's history.
     """
     node = Node.objects.select_for_update().filter(id=node_id).first()
     if node is None:

@@ -1,7 +1,7 @@
 """What an administrator does to a tenant's run: bump, pause, cancel, release.
 
-Each act needs a reason. Who and why are written into the run's own history, where the tenant reads them, and into the audit
-trail, in the transaction of the change.
+Each act needs a reason. Who and why are written into the run's own history, where the tenant reads them, and into the
+audit trail, in the transaction of the change.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What all pages of the console share: who may enter, confirmation with a reason, secrets shown once, CSV.
 
-The audit trail is the console's only log: Django's own log entries are not written, and its history page leads to the trail.
+The audit trail is the console's only log: Django's own entries are not written, and its history page leads to the trail.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from stillroom.core.errors import StillroomError
 from stillroom.core.tenancy import ADMIN
+from stillroom.tenants.admin.wording import NOTHING, stamp
 from stillroom.tenants.callers import client_ip
 from stillroom.tenants.services import audit
 
@@ -118,6 +120,16 @@ def _plain(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
+def moment(name: str, label: str) -> Callable[[Any], str]:
+    """A field of a form that shows a point in time in full."""
+
+    @display(description=f"{label} (UTC)")
+    def shown(row: Any) -> str:
+        return stamp(getattr(row, name))
+
+    return shown  # type: ignore[no-any-return]
+
+
 class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
     """A read-only model of the console, open to staff. Nothing is deleted here; what may change says so itself."""
 
@@ -126,12 +138,19 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter_sheet = True
     compressed_fields = True
     actions: ClassVar[Any] = ()
+    change_list_template = "console/change_list.html"
+    change_form_template = "console/change_form.html"
+    plural = ""
     may_add = False
     may_change = False
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         rows: models.QuerySet[Any] = super().get_queryset(request)
         return rows
+
+    @display(description="Organisation", ordering="tenant__name")
+    def organisation(self, row: Any) -> str:
+        return row.tenant.name if row.tenant else NOTHING
 
     def _is_staff(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_staff)
@@ -165,7 +184,12 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Django's form; a service's refusal becomes a message above it instead of an error page."""
-        more = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}
+        more = {
+            "owner": self,
+            "show_save_and_add_another": False,
+            "show_save_and_continue": False,
+            **(extra_context or {}),
+        }
         try:
             response: HttpResponse = super().changeform_view(request, object_id, form_url, more)
         except StillroomError as error:
@@ -173,9 +197,15 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
             return HttpResponseRedirect(request.get_full_path())
         return response
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Django's list under this console's title."""
+        more = {"owner": self, "title": self.plural, **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, more)
+        return response
+
     def frame(self, request: HttpRequest) -> dict[str, Any]:
         """What surrounds a page of this model."""
-        return {**self.admin_site.each_context(request), "model_admin": self}
+        return {**self.admin_site.each_context(request), "owner": self}
 
     def list_address(self) -> str:
         """The address of this model's list."""
@@ -195,6 +225,7 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]
     """Rows of another model, to look at."""
 
     extra = 0
+    hide_title = True
     can_delete = False
     show_change_link = True
 

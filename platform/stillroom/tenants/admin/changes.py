@@ -1,4 +1,4 @@
-"""Changes to people that only the console makes, across organisations, inside `admin_tx`. Each leaves an audit entry."""
+"""Changes to people that only the console makes, inside `admin_tx`. Each leaves an audit entry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stillroom.tenants.services import audit
 
 
 def user_change(*, user: User, actor: str, actor_ip: str | None) -> None:
-    """Save name, active and staff. Raises Conflict when an administrator would lock out themself or the last of their kind."""
+    """Save name, active and staff. Raises Conflict when an administrator would lock themself out."""
     old = User.objects.filter(id=user.id).values("name", "is_active", "is_staff").first()
     if old is None:
         raise NotFound("This user")
@@ -60,15 +60,18 @@ def membership_add(*, membership: Membership, actor: str, actor_ip: str | None) 
     )
 
 
-def membership_change(*, membership_id: str, role: Role | None, actor: str, actor_ip: str | None, reason: str = "") -> None:
-    """Change a member's role, or remove them (role None), their tokens of that organisation with them. The last owner stays."""
+def membership_change(
+    *, membership_id: str, role: Role | None, actor: str, actor_ip: str | None, reason: str = ""
+) -> None:
+    """Change a member's role, or remove them with their tokens there (role None). The last owner stays."""
     row = Membership.objects.select_for_update().filter(id=membership_id).first()
     if row is None:
         raise NotFound("This member")
     of_tenant = Membership.objects.select_for_update().filter(tenant_id=row.tenant_id, role=Role.OWNER)
     others = of_tenant.exclude(id=row.id)
     if row.role == Role.OWNER and role is not Role.OWNER and not others:
-        raise Conflict("An organisation needs an owner. Make somebody else owner first.", fields={"role": "The last owner."})
+        message = "An organisation needs an owner. Make somebody else owner first."
+        raise Conflict(message, fields={"role": "The last owner."})
     audit(
         actor=actor,
         actor_ip=actor_ip,

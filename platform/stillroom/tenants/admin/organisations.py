@@ -22,6 +22,7 @@ from stillroom.tenants.admin.base import (
     actor_of,
     ask,
     attempt,
+    moment,
     page,
     show_secret,
 )
@@ -65,13 +66,17 @@ class MemberInline(ReadOnlyInline):
 class OrganisationAdmin(ConsoleAdmin):
     """Tenants: made here, read here. They are not deleted from the console."""
 
+    plural = "Organisations"
     may_add = True
     list_display = ("name", "slug", "people", "made")
     search_fields = ("name", "slug", "id")
     search_help_text = "Name, slug or id"
     ordering = ("name",)
-    fields = ("name", "slug", "id", "created_at")
+    fields = ("name", "slug", "id", moment("created_at", "Made"))
     inlines = (MemberInline,)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        return self.fields
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         count = Membership.objects.filter(tenant_id=models.OuterRef("pk")).order_by().values("tenant_id")
@@ -120,8 +125,9 @@ class OrganisationAdmin(ConsoleAdmin):
 class MembershipAdmin(ConsoleAdmin):
     """Who belongs where, in which role."""
 
+    plural = "Members"
     may_add = may_change = True
-    list_display = ("user", "tenant", "role", "since")
+    list_display = ("user", "organisation", "role", "since")
     list_filter = ("role", "tenant")
     list_select_related = ("user", "tenant")
     search_fields = ("user__email", "user__name", "tenant__slug", "tenant__name")

@@ -12,25 +12,44 @@ from unfold.decorators import action, display
 from stillroom.accounts.models import User
 from stillroom.core.errors import StillroomError
 from stillroom.core.tenancy import ADMIN
-from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, show_secret
+from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, moment, show_secret
 from stillroom.tenants.admin.changes import token_end, user_change, user_reset_password
 from stillroom.tenants.admin.wording import NOTHING, clock
 from stillroom.tenants.models import ApiToken
+
+LABELS = {
+    "is_active": ("Active", "Switch off instead of deleting: the account can then not sign in, its history stays."),
+    "is_staff": ("Administrator", "May enter this console, and so see and act in every organisation."),
+}
 
 
 @admin.register(User)
 class UserAdmin(ConsoleAdmin):
     """Accounts: who may sign in, who is an administrator. Accounts come to be by invitation into an organisation."""
 
+    plural = "Users"
     may_change = True
-    list_display = ("email", "name", "is_active", "is_staff", "signed_in")
+    list_display = ("email", "name", "active", "administrator", "signed_in")
     list_filter = ("is_active", "is_staff")
     search_fields = ("email", "name", "id")
     search_help_text = "E-mail, name or id"
     ordering = ("email",)
-    fields = ("email", "name", "is_active", "is_staff", "last_login", "created_at")
-    readonly_fields = ("email", "last_login", "created_at")
+    readonly_fields = ("email", moment("last_login", "Last sign-in"), moment("created_at", "Made"))
+    fields = ("email", "name", "is_active", "is_staff", *readonly_fields[1:])
     actions_detail: ClassVar[Any] = ("reset_password",)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in LABELS:
+            kwargs["label"], kwargs["help_text"] = LABELS[db_field.name]
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @display(description="Active", boolean=True, ordering="is_active")
+    def active(self, row: User) -> bool:
+        return row.is_active
+
+    @display(description="Administrator", boolean=True, ordering="is_staff")
+    def administrator(self, row: User) -> bool:
+        return row.is_staff
 
     @display(description="Last sign-in", ordering="last_login")
     def signed_in(self, row: User) -> str:
@@ -84,17 +103,29 @@ class StateFilter(admin.SimpleListFilter):
 class ApiTokenAdmin(ConsoleAdmin):
     """Tokens of all organisations. Their secrets are not here: only a hash is stored, and it is never shown."""
 
-    list_display = ("name", "user", "tenant", "may", "state", "used", "ends")
+    plural = "Tokens"
+    list_display = ("name", "user", "organisation", "may", "state", "used", "ends")
     list_filter = (StateFilter, "tenant")
     list_select_related = ("user", "tenant")
     search_fields = ("name", "id", "user__email", "tenant__slug")
     search_help_text = "Name, id, person or organisation"
     ordering = ("-created_at",)
-    fields = ("name", "id", "user", "tenant", "may", "state", "created_at", "expires_at", "last_used_at", "revoked_at")
+    fields = (
+        "name",
+        "id",
+        "user",
+        "organisation",
+        "may",
+        "state",
+        moment("created_at", "Made"),
+        moment("expires_at", "Expires"),
+        moment("last_used_at", "Last used"),
+        moment("revoked_at", "Revoked"),
+    )
     actions_detail: ClassVar[Any] = ("revoke",)
     actions_row: ClassVar[Any] = ("revoke",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
     @display(description="Scopes")

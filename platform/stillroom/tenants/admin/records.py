@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from stillroom.tenants.admin.base import ConsoleAdmin, csv_response, record
-from stillroom.tenants.admin.wording import NOTHING
+from stillroom.tenants.admin.wording import NOTHING, stamp
 from stillroom.tenants.models import AuditEntry
 
 
@@ -21,7 +21,8 @@ from stillroom.tenants.models import AuditEntry
 class AuditEntryAdmin(ConsoleAdmin):
     """Every change and every look into one organisation's runs: who, when, from where, why."""
 
-    list_display = ("when", "actor", "action", "object_id", "tenant", "change", "reason")
+    plural = "Audit trail"
+    list_display = ("when", "actor", "action", "object_id", "organisation", "change", "reason")
     list_filter = ("tenant", "action", "at")
     list_select_related = ("tenant",)
     search_fields = ("actor", "action", "object_id", "reason")
@@ -29,7 +30,7 @@ class AuditEntryAdmin(ConsoleAdmin):
     ordering = ("-id",)
     show_full_result_count = False
     date_hierarchy = "at"
-    fields = ("at", "actor", "actor_ip", "action", "object_id", "tenant", "was", "became", "reason")
+    fields = ("when", "actor", "actor_ip", "action", "object_id", "organisation", "was", "became", "reason")
     list_before_template = "console/export_link.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class AuditEntryAdmin(ConsoleAdmin):
 
     @display(description="When (UTC)", ordering="id")
     def when(self, row: AuditEntry) -> str:
-        return row.at.strftime("%-d %b %Y %H:%M:%S")
+        return stamp(row.at)
 
     @display(description="Change")
     def change(self, row: AuditEntry) -> str:

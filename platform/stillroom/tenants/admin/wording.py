@@ -41,6 +41,11 @@ def clock(moment: datetime | None) -> str:
     return f"{moment.day} {moment.strftime('%b %H:%M' if moment.year == timezone.now().year else '%b %Y')}"
 
 
+def stamp(moment: datetime | None) -> str:
+    """A point in time in full, UTC."""
+    return NOTHING if moment is None else moment.strftime("%-d %b %Y %H:%M:%S")
+
+
 def hours(device_seconds: float) -> str:
     """Device time in hours with up to four significant figures."""
     value = device_seconds / HOUR
