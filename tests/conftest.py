@@ -30,7 +30,9 @@ _resources = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller starts the servers and prepares a template; each worker copies it before Django reads its settings."""
+    """The controller starts the servers and prepares a template; each worker copies it before Django reads its
+    settings.
+    """
     worker = getattr(config, "workerinput", None)
     if worker is None:
         if not _needs_servers(config):

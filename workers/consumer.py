@@ -69,8 +69,10 @@ class WakeConsumer:
         state.should_stop = None
         if self._stopped.is_set():
             return
+        app = create_app(self._broker_url, self._queue, self._hear)
+        app.set_current()
         worker = WorkController(
-            app=create_app(self._broker_url, self._queue, self._hear),
+            app=app,
             hostname=f"agent@{self._queue}",
             pool_cls="solo",
             concurrency=1,
@@ -103,8 +105,7 @@ def _waiting(app: Celery, queue: str) -> int:
     """Messages in the queue; 0 when the broker cannot be asked."""
     try:
         with app.connection_for_read() as connection:
-            channel = connection.channel()
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            return int(connection.channel().client.llen(queue))
     except (KombuError, OSError, *_broker_errors(app)):
         return 0
 

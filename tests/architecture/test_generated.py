@@ -20,7 +20,9 @@ def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_migration_is_missing() -> None:
-    found = manage("makemigrations", "--check", "--dry-run", "accounts", "tenants", "runs", "scheduling", "telemetry", "boards")
+    found = manage(
+        "makemigrations", "--check", "--dry-run", "accounts", "tenants", "runs", "scheduling", "telemetry", "boards"
+    )
     assert found.returncode == 0, found.stdout
 
 

@@ -12,7 +12,9 @@ HEAVY = ("jax", "jaxlib", "torch", "optax", "scipy", "sklearn", "tokenizers", "s
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=120
+    )
 
 
 def test_platform_is_the_standard_library() -> None:
@@ -40,5 +42,7 @@ def test_the_web_process_loads_no_array_framework() -> None:
 
 def test_the_agent_loads_no_platform_and_no_array_framework() -> None:
     names = ("stillroom", "django", "jax", "torch")
-    found = python(f"import sys, workers.app, workers.agent\nprint([name for name in {names!r} if name in sys.modules])")
+    found = python(
+        f"import sys, workers.app, workers.agent\nprint([name for name in {names!r} if name in sys.modules])"
+    )
     assert found.stdout.strip() == "[]", found.stderr

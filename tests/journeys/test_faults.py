@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.platform import Platform, until
-from support.stream import Follower
 
 from models_core.catalog import recipes
+from support.platform import Platform, until
+from support.stream import Follower
 
 pytestmark = [pytest.mark.xdist_group("journeys"), pytest.mark.slow]
 
@@ -34,7 +34,9 @@ def undisturbed(installation: Platform) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("victim", ["training", "web", "valkey", "node", "scheduler"])
-def test_a_kill_in_the_middle_loses_nothing(installation: Platform, undisturbed: dict[str, list[Any]], victim: str) -> None:
+def test_a_kill_in_the_middle_loses_nothing(
+    installation: Platform, undisturbed: dict[str, list[Any]], victim: str
+) -> None:
     run = installation.submit("optimizer_benchmark", spec(), name=f"without {victim}", max_attempts=5)
     follower = Follower(installation, run)
     follower.start()

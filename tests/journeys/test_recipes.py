@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from support.platform import Platform, until
-from support.stream import Follower
 
 from models_core.catalog import recipes
+from support.platform import Platform, until
+from support.stream import Follower
 
 pytestmark = [pytest.mark.xdist_group("journeys"), pytest.mark.slow]
 
@@ -26,7 +26,9 @@ def test_a_recipe_from_submit_to_its_last_point(installation: Platform, recipe: 
     assert not follower.is_alive()
     assert follower.gaps == []
     key = found.primary_metric.key
-    assert {step: value for (name, step), value in follower.points.items() if name == key} == dict(installation.points(run, key))
+    assert {step: value for (name, step), value in follower.points.items() if name == key} == dict(
+        installation.points(run, key)
+    )
     assert installation.api("GET", f"/runs/{run}/logs")["items"]
     assert "system/memory_bytes" in ended["metrics"]
 

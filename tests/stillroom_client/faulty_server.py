@@ -28,7 +28,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send back. `cut_at`: close the connection after so many bytes of the body. `reset`: answer with a TCP reset."""
+    """What to send back. `cut_at`: close the connection after so many bytes of the body. `reset`: answer with a TCP
+    reset.
+    """
 
     status: int = 200
     body: bytes = b""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from stillroom_client.agent import AgentApi, Assignment, DeviceInfo, RemoteFile
 from stillroom_client.errors import ConnectionFailed
 from stillroom_client.transport import Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, FaultyServer, reply, serving
 
 CLAIM = {

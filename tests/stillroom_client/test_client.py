@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator
 
 import pytest
+
 from stillroom_client import ApiError, Client, WaitTimeout
 from stillroom_client.transport import Transport
-
 from tests.stillroom_client.faulty_server import RESET, FaultyServer, refuse, reply, serving
 
 

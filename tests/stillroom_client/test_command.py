@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from stillroom_client.__main__ import main
 from stillroom_client.credentials import credentials_path
-
 from tests.stillroom_client.faulty_server import FaultyServer, refuse, reply, serving
 
 ME = {"user": {"email": "alice@example.org"}, "via": "token", "orgs": [{"slug": "demo"}]}

@@ -8,10 +8,10 @@ import io
 from pathlib import Path
 
 import pytest
+
 from stillroom_client.errors import ApiError, ChecksumMismatch
 from stillroom_client.points import AttemptApi, LogLine, Series, decode_batch, encode_batch, is_stale
 from stillroom_client.transport import Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, FaultyServer, reply, serving
 
 

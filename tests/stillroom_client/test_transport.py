@@ -7,9 +7,9 @@ import time
 from email.utils import formatdate
 
 import pytest
+
 from stillroom_client.errors import ApiError, ConnectionFailed
 from stillroom_client.transport import RETRY_AFTER_CAP_S, Retries, Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, FaultyServer, refuse, reply, serving
 
 

@@ -57,7 +57,12 @@ class Platform:
     def manage(self, *arguments: str) -> str:
         """Run one management command; its standard output."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
@@ -91,7 +96,8 @@ class Platform:
         old = self.pid(name)
         psutil.Process(old).kill()
         until(
-            lambda: (row := self.status()[name])["state"] == "ready" and row["pid"] != old, what=f"{name} to be started again"
+            lambda: (row := self.status()[name])["state"] == "ready" and row["pid"] != old,
+            what=f"{name} to be started again",
         )
 
     def api(self, method: str, path: str, payload: Any = None) -> Any:
@@ -118,7 +124,8 @@ class Platform:
     def wait(self, run: str, *states: str) -> dict[str, Any]:
         """Wait until the run is in one of the states, or has ended."""
         return until(
-            lambda: found if (found := self.run(run))["state"] in (states or ENDED) else None, what=f"{run} to be {states or ENDED}"
+            lambda: found if (found := self.run(run))["state"] in (states or ENDED) else None,
+            what=f"{run} to be {states or ENDED}",
         )
 
     def points(self, run: str, key: str) -> list[tuple[float, float | str]]:
@@ -128,7 +135,9 @@ class Platform:
         return list(zip(found[0]["x"], found[0]["value"], strict=True)) if found else []
 
     def training(self) -> psutil.Process | None:
-        """The process that executes a run on the local node: a child of the agent that has a run's folder open as its own."""
+        """The process that executes a run on the local node: a child of the agent that has a run's folder open as
+        its own.
+        """
         agent = psutil.Process(self.pid("node"))
         for child in agent.children(recursive=True):
             if "models_core" in " ".join(child.cmdline()) and "runs" in child.cwd():
@@ -150,7 +159,9 @@ def platform() -> Iterator[Platform]:
             found.url = json.loads(found.manage("status", "--json"))["url"]
             sign_in = json.loads(found.server_command("demo", "--json", "--empty"))
             found.email, found.password = sign_in["email"], sign_in["password"]
-            found.token = found.server_command("token", "--user", found.email, "--org", "demo", "--scope", "admin").strip()
+            found.token = found.server_command(
+                "token", "--user", found.email, "--org", "demo", "--scope", "admin"
+            ).strip()
             found.api("POST", "/orgs/demo/projects", {"slug": found.project, "name": "Journeys"})
             yield found
         finally:

@@ -8,14 +8,17 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.platform import ENDED, Platform
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
+
+from support.platform import ENDED, Platform
 
 
 @dataclass
 class Follower(threading.Thread):
-    """Follows until the run has ended and its last batch is here. `gaps` and `repetitions` stay empty when all is well."""
+    """Follows until the run has ended and its last batch is here. `gaps` and `repetitions` stay empty when all is
+    well.
+    """
 
     platform: Platform
     run_id: str

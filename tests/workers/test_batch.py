@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from stillroom_client.points import LogLine, Series, decode_batch
-
 from workers.sandbox.batch import LINGER_S, MAX_BYTES, MAX_POINTS, Batcher, Content
 
 

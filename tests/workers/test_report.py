@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from stillroom_client.agent import AgentApi
 from stillroom_client.points import AttemptApi, decode_batch, encode_batch
 from stillroom_client.transport import ONCE, Retries, Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, Asked, FaultyServer, refuse, reply, serving
 from workers import report as report_module
 from workers.folders import AttemptFolder, AttemptState

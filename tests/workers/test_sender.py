@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stillroom_client.errors import ApiError
 from stillroom_client.points import Ack, AttemptApi, LogLine, Series, decode_batch, encode_batch
 from stillroom_client.transport import Retries, Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, Asked, FaultyServer, refuse, reply, serving
 from workers.sandbox import sender as sender_module
 from workers.sandbox.sender import Sender, without_refused

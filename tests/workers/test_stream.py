@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stillroom_client.points import decode_batch
 
+from stillroom_client.points import decode_batch
 from tests.workers.conftest import Start
 from workers.sandbox.spawn import Child
 from workers.sandbox.spool import Spool

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stillroom_client.agent import RemoteFile, Resume
 from stillroom_client.points import AttemptApi
 from stillroom_client.transport import Retries, Transport
-
 from tests.stillroom_client.faulty_server import RESET, Answer, Asked, FaultyServer, refuse, reply, serving
 from workers.sandbox import upload as upload_module
 from workers.sandbox.files import NotInside, is_plain_path, open_inside

@@ -85,12 +85,12 @@ export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
 }
 
 /** For addresses that are not JSON: artifact texts, and django-allauth's own API. */
-export async function plainRequest(path: string, init: RequestInit = {}): Promise<Response> {
+export async function plainRequest(path: string, init: Omit<RequestInit, "headers"> = {}): Promise<Response> {
   try {
     return await fetch(path, {
       ...init,
       credentials: "same-origin",
-      headers: { "X-CSRFToken": csrfToken(), "Content-Type": "application/json", ...init.headers },
+      headers: { "X-CSRFToken": csrfToken(), "Content-Type": "application/json" },
     });
   } catch {
     throw unreachable();

@@ -33,6 +33,10 @@ export function Palette({ org, onClose }: { org: OrgOfMe | undefined; onClose: (
     onClose();
     void navigate(to);
   };
+  const closing = (act: () => void) => (): void => {
+    onClose();
+    act();
+  };
   const base = `/o/${slug}`;
   const pages: Entry[] = [
     ["Home", "/"],
@@ -61,13 +65,13 @@ export function Palette({ org, onClose }: { org: OrgOfMe | undefined; onClose: (
       id: "sidebar",
       text: "Fold or unfold the sidebar",
       detail: "action",
-      act: () => (onClose(), toggleSidebar()),
+      act: closing(() => toggleSidebar()),
     },
     {
       id: "theme",
       text: "Switch between light and dark",
       detail: "action",
-      act: () => (onClose(), chooseTheme(themeNow() === "dark" ? "light" : "dark")),
+      act: closing(() => chooseTheme(themeNow() === "dark" ? "light" : "dark")),
     },
   ];
   const words = q.toLowerCase().split(/\s+/);

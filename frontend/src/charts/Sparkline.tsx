@@ -27,19 +27,20 @@ export function Sparkline({
   const py = (y: number): number => H - 3 - ((y - low) / (high - low || 1)) * (H - 6);
   let path = "";
   let pen = "M";
-  let end: readonly [number, number] | null = null;
+  const ends: (readonly [number, number])[] = [];
   points.y.forEach((value, at) => {
     if (!Number.isFinite(value)) {
       pen = "M";
       return;
     }
-    end = [px(points.x[at] ?? 0), py(value)];
-    path += `${pen}${end[0].toFixed(1)} ${end[1].toFixed(1)}`;
+    const [x, y] = [px(points.x[at] ?? 0), py(value)];
+    ends.push([x, y]);
+    path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = "L";
   });
   const broken = points.y.length > 0 && !Number.isFinite(points.y.at(-1) ?? NaN);
   const color = `var(${styleOf(style).token})`;
-  const tip: readonly [number, number] = end ?? [4, H / 2];
+  const tip = ends.at(-1) ?? [4, H / 2];
   return (
     <svg className="sparkline" width={W} height={H} viewBox={`0 0 ${W} ${H}`} role="img" aria-label={label}>
       <path d={path} fill="none" stroke={color} strokeWidth="1.3" strokeLinejoin="round" />
@@ -51,7 +52,7 @@ export function Sparkline({
           fill="none"
         />
       ) : (
-        end !== null && <circle cx={tip[0]} cy={tip[1]} r="2" fill={color} />
+        ends.length > 0 && <circle cx={tip[0]} cy={tip[1]} r="2" fill={color} />
       )}
     </svg>
   );

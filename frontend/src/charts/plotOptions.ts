@@ -8,6 +8,10 @@ import { drawCrosses, drawEnds, drawMarks } from "./plotDraw";
 import type { Scene, XKind } from "./scene";
 import { tickX } from "./sentences";
 
+/** uPlot's scale kinds; its enum is declared const and so has no values at run time. */
+const LINEAR = 1 as uPlot.Scale.Distr;
+const LOGARITHMIC = 3 as uPlot.Scale.Distr;
+
 export type Range = readonly [number, number];
 
 export interface PlotView {
@@ -139,7 +143,7 @@ export function plotOptions(view: PlotView): uPlot.Options {
     focus: { alpha: 0.25 },
     scales: {
       x: { time: false, range: (_, low, high) => xRange(view, low, high) },
-      y: { distr: view.yLog ? 3 : 1, range: (_, low, high) => yRange(view, low, high) },
+      y: { distr: view.yLog ? LOGARITHMIC : LINEAR, range: (_, low, high) => yRange(view, low, high) },
     },
     series: [{}, ...seriesOf(scene)],
     bands: bandsOf(scene),

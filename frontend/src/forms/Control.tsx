@@ -93,9 +93,7 @@ export function Control({ field, form, id, invalid }: ControlProps<Field>) {
           form={form}
           id={id}
           invalid={invalid}
-          options={field.options.map(
-            (option) => [JSON.stringify(option), asWords(String(option as string))] as const,
-          )}
+          options={field.options.map((option) => [JSON.stringify(option), asWords(String(option))] as const)}
           chosen={JSON.stringify(value ?? null)}
           onPick={(text) => form.onChange(field.path, JSON.parse(text) as Json)}
         />
@@ -117,7 +115,7 @@ function numberText(value: Json | undefined): string {
 function listText(value: Json | undefined): string {
   return Array.isArray(value)
     ? (value as readonly Json[])
-        .map((one) => (typeof one === "number" ? formatConfigNumber(one) : String(one as string)))
+        .map((one) => (typeof one === "number" ? formatConfigNumber(one) : String(one)))
         .join(", ")
     : "";
 }

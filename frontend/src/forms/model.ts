@@ -120,6 +120,10 @@ function sentenceCase(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+function without(schema: JsonObject, ...keys: string[]): JsonObject {
+  return Object.fromEntries(Object.entries(schema).filter(([key]) => !keys.includes(key)));
+}
+
 class Reader {
   constructor(private readonly root: JsonObject) {}
 
@@ -131,7 +135,7 @@ class Reader {
       .replace(/^#\//, "")
       .split("/")
       .reduce<Json | undefined>((here, part) => (isObject(here) ? here[part] : undefined), this.root);
-    const { $ref: _, ...beside } = schema;
+    const beside = without(schema, "$ref");
     return isObject(found) ? { ...this.resolve(found), ...beside } : beside;
   }
 
@@ -181,8 +185,7 @@ class Reader {
     const others = options.filter((option) => option["type"] !== "null");
     const [only] = others;
     if (options.length !== 2 || others.length !== 1 || only === undefined) return null;
-    const { anyOf: _, default: __, ...beside } = schema;
-    return { ...this.resolve(only), ...beside };
+    return { ...this.resolve(only), ...without(schema, "anyOf", "default") };
   }
 
   private union(base: Base, discriminator: string, variants: readonly Json[]): UnionField {
@@ -194,7 +197,7 @@ class Reader {
         const fields = this.properties(variant, base.path);
         const tag = fields.find((field) => field.path.endsWith(`.${discriminator}`));
         return {
-          tag: tag?.kind === "const" ? String(tag.value as string) : "",
+          tag: tag?.kind === "const" ? String(tag.value) : "",
           help:
             tag?.help !== undefined && tag.help !== ""
               ? tag.help

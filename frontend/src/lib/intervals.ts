@@ -2,13 +2,13 @@
 
 function logGamma(x: number): number {
   const c = [
-    76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, 0.1208650973866179e-2,
-    -0.5395239384953e-5,
+    76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, 0.001208650973866179,
+    -5.395239384953e-6,
   ];
   const t = x + 5.5 - (x + 0.5) * Math.log(x + 5.5);
   let sum = 1.000000000190015;
   c.forEach((value, at) => (sum += value / (x + at + 1)));
-  return -t + Math.log((2.5066282746310005 * sum) / x);
+  return -t + Math.log((Math.sqrt(2 * Math.PI) * sum) / x);
 }
 
 /** Continued fraction of the incomplete beta function (Lentz). */

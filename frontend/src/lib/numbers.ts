@@ -45,7 +45,7 @@ export function formatPower(value: number, digits = 3): string {
   const [mantissa = "0", exponent = "0"] = value.toExponential(digits - 1).split("e");
   const trimmed = mantissa.includes(".") ? mantissa.replace(/\.?0+$/, "") : mantissa;
   const sign = exponent.startsWith("-") ? "⁻" : "";
-  const raised = [...exponent.replace(/[+-]/, "")].map((digit) => SUPERSCRIPTS[Number(digit)] ?? "").join("");
+  const raised = exponent.replace(/[+-]/, "").replace(/\d/g, (digit) => SUPERSCRIPTS[Number(digit)] ?? "");
   const head =
     trimmed === "1" ? "" : trimmed === "-1" ? MINUS : `${trueMinus(trimmed)}${THIN_SPACE}×${THIN_SPACE}`;
   return `${head}10${sign}${raised}`;

@@ -29,11 +29,11 @@ export function setAt(root: Json | undefined, path: string, value: Json | undefi
     else copy[index] = tail === "" ? (value ?? null) : setAt(copy[index], tail, value);
     return copy;
   }
-  const copy: Record<string, Json> = isObject(root) ? { ...root } : {};
-  if (tail !== "") copy[head] = setAt(copy[head], tail, value);
-  else if (value === undefined) delete copy[head];
-  else copy[head] = value;
-  return copy;
+  const copy: JsonObject = isObject(root) ? root : {};
+  if (tail === "" && value === undefined) {
+    return Object.fromEntries(Object.entries(copy).filter(([key]) => key !== head));
+  }
+  return { ...copy, [head]: tail === "" ? (value ?? null) : setAt(copy[head], tail, value) };
 }
 
 /** Every leaf as path and value; lists of plain values and empty things count as leaves. */

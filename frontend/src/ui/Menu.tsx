@@ -24,12 +24,14 @@ export function Menu({
       if (event.target instanceof Node && root.current?.contains(event.target) === false) setOpen(false);
     };
     document.addEventListener("pointerdown", away);
-    return () => document.removeEventListener("pointerdown", away);
+    const button = opener.current;
+    return () => {
+      document.removeEventListener("pointerdown", away);
+      // The focus was inside and fell to the body when the menu went.
+      if (document.activeElement === document.body) button?.focus();
+    };
   }, [open]);
-  const close = (): void => {
-    setOpen(false);
-    opener.current?.focus();
-  };
+  const close = (): void => setOpen(false);
   return (
     <div
       className="menu-root"

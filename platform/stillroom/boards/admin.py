@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from stillroom.boards.models import Benchmark
 from stillroom.tenants.admin.base import ConsoleAdmin, moment
@@ -44,14 +43,14 @@ class BenchmarkAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
-    @display(description="Ranks by")
+    @admin.display(description="Ranks by")
     def rule(self, row: Benchmark) -> str:
         return f"{row.reduce} of {row.metric}, {'lower' if row.goal == 'min' else 'higher'} is better"
 
-    @display(description="Frozen")
+    @admin.display(description="Frozen")
     def frozen_shown(self, row: Benchmark) -> SafeString:
         return format_html('<pre class="console-code">{}</pre>', json.dumps(row.frozen, indent=2, sort_keys=True))
 
-    @display(description="Made", ordering="created_at")
+    @admin.display(description="Made", ordering="created_at")
     def made(self, row: Benchmark) -> str:
         return clock(row.created_at)

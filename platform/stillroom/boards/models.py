@@ -9,7 +9,9 @@ from stillroom.core.tenancy import TenantModel
 
 
 class Benchmark(TenantModel):
-    """Runs of `recipe` whose spec has every value of `frozen` compete by `metric`. Rankings are computed, never stored."""
+    """Runs of `recipe` whose spec has every value of `frozen` compete by `metric`. Rankings are computed, never
+    stored.
+    """
 
     class Reduce(models.TextChoices):
         LAST = "last"

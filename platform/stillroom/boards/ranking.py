@@ -11,7 +11,9 @@ from stillroom.core.intervals import Interval, interval
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One finished run of one entry: its seed, its value (None: failed or never logged) and the step where it met the target."""
+    """One finished run of one entry: its seed, its value (None: failed or never logged) and the step where it met
+    the target.
+    """
 
     run_id: str
     seed: int
@@ -35,7 +37,8 @@ class Standing:
 def standings(entries: dict[str, Sequence[Result]], *, goal: str, target: float | None) -> list[Standing]:
     """Rank entries, best mean first; entries with no value come last. `goal` is "min" or "max".
 
-    A seed that ran twice counts once, with its first result. An entry of one seed has no interval: it spans its value alone.
+    A seed that ran twice counts once, with its first result. An entry of one seed has no interval: it spans its
+    value alone.
     """
     found = [_standing(key, _once_per_seed(results), target, goal) for key, results in entries.items()]
     sign = 1.0 if goal == "min" else -1.0

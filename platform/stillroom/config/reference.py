@@ -19,10 +19,10 @@ def env_example() -> str:
 
 def settings_page() -> str:
     """The same as a table."""
-    rows = [
-        f"| `{item.metadata['name']}` | {f'`{_default(item)}`' if _default(item) else ''} | {item.metadata['help']} |"
-        for item in fields(Env)
-    ]
+    rows = []
+    for item in fields(Env):
+        default = f"`{_default(item)}`" if _default(item) else ""
+        rows.append(f"| `{item.metadata['name']}` | {default} | {item.metadata['help']} |")
     head = [
         "# Settings",
         "",

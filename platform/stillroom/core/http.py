@@ -11,8 +11,9 @@ from django.http import HttpRequest, HttpResponse
 
 GIVEN_ID = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
 APP_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 # The console's theme (django-unfold) evaluates expressions in attributes; it is for administrators only.
 CONSOLE_POLICY = (

@@ -1,8 +1,8 @@
 """The two walls between tenants.
 
-First wall: `TenantManager` raises unless a scope is open. Second wall: PostgreSQL row-level security, forced, keyed on a
-setting that lives only inside the transaction. Every query on tenant data happens inside one of the scopes below; there is
-no other entrance. The scope also picks the database role (see `Router`).
+First wall: `TenantManager` raises unless a scope is open. Second wall: PostgreSQL row-level security, forced, keyed
+on a setting that lives only inside the transaction. Every query on tenant data happens inside one of the scopes below;
+there is no other entrance. The scope also picks the database role (see `Router`).
 """
 
 from __future__ import annotations

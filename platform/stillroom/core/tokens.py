@@ -1,7 +1,7 @@
 """Bearer tokens: how they look, how they are made, how a presented one is compared.
 
-`sr_<kind>_<id>_<secret>`: the id finds the row, the secret (32 random bytes) is stored as SHA-256. Run tokens are signed
-instead of stored: run, epoch, tenant and expiry under an HMAC, so that ingest needs no look-up.
+`sr_<kind>_<id>_<secret>`: the id finds the row, the secret (32 random bytes) is stored as SHA-256. Run tokens are
+signed instead of stored: run, epoch, tenant and expiry under an HMAC, so that ingest needs no look-up.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The SQL that raises the walls: forced row-level security, policies and grants, as migration operations.
 
-A table that carries `tenant_id` gets `wall(...)` in the migration that creates it; a test reads pg_class and fails on one without.
+A table that carries `tenant_id` gets `wall(...)` in the migration that creates it; a test reads pg_class and fails
+on one without.
 """
 
 from __future__ import annotations
@@ -21,18 +22,16 @@ def wall(
     key: the column that must equal the tenant. app, sched, admin: privileges of the three roles ("" for none).
     also_visible: a further SQL condition under which the app role may read a row (identity look-ups).
     """
+    mine, owner = f"({key} = {TENANT})", "(current_setting('app.owner_door', true) = 'open')"
     sql = [
         f'alter table "{table}" enable row level security',
         f'alter table "{table}" force row level security',
-        f'create policy tenant_wall on "{table}" to stillroom_app using ({key} = {TENANT}) with check ({key} = {TENANT})',
+        f'create policy tenant_wall on "{table}" to stillroom_app using {mine} with check {mine}',
     ]
     if also_visible:
         sql.append(f'create policy identity on "{table}" for select to stillroom_app using ({also_visible})')
     # The owner is bound by FORCE too; migrations that move data open this door explicitly for their transaction.
-    sql.append(
-        f'create policy owner_door on "{table}" to current_user '
-        f"using (current_setting('app.owner_door', true) = 'open') with check (current_setting('app.owner_door', true) = 'open')"
-    )
+    sql.append(f'create policy owner_door on "{table}" to current_user using {owner} with check {owner}')
     for role, privileges in (("stillroom_sched", sched), ("stillroom_admin", admin)):
         if privileges:
             sql.append(f'create policy {role} on "{table}" to {role} using (true) with check (true)')
@@ -50,7 +49,8 @@ def append_only(table: str) -> RunSQL:
         [
             "create or replace function refuse_change() returns trigger language plpgsql as "
             "$$ begin raise exception 'table % is append-only', tg_table_name; end $$",
-            f'create trigger append_only before update or delete on "{table}" for each row execute function refuse_change()',
+            f'create trigger append_only before update or delete on "{table}" '
+            "for each row execute function refuse_change()",
         ],
         reverse_sql=RunSQL.noop,
     )

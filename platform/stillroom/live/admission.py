@@ -51,7 +51,9 @@ def caller_of(headers: dict[str, str]) -> Caller | None:
 
 
 def _origin_allowed(origin: str, host: str) -> bool:
-    """A page of this site: an origin from the settings, or the very host that was connected to, if it is one of ours."""
+    """A page of this site: an origin from the settings, or the very host that was connected to, if it is one of
+    ours.
+    """
     if origin in settings.LIVE_ORIGINS:
         return True
     domain, _ = split_domain_port(host)

@@ -187,7 +187,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             log.warning("live.group_failed", group=group, error=str(error))
 
     async def notice_run(self, event: dict[str, Any]) -> None:
-        """A run of a watched project or organisation changed: read it as this viewer may see it, a moment later, once."""
+        """A run of a watched project or organisation changed: read it as this viewer may see it, a moment later,
+        once.
+        """
         run_id, project = event["payload"]["run"], pubsub.project_group(event["payload"]["project"])
         watching = [tenant for group, (tenant, topic) in self.watched.items() if group == project or topic == "org"]
         following = [viewer.tenant_id for viewer in self.viewers.values() if viewer.run_id == run_id]

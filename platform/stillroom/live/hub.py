@@ -1,7 +1,7 @@
 """The hub: one Valkey reader per process, one ring of frames per watched run, a bounded list per viewer.
 
-Frames published over Valkey are hints. Each viewer's own position decides what it gets; what is missing is read from PostgreSQL.
-Losing messages, or Valkey itself, costs at most `POLL_S` seconds.
+Frames published over Valkey are hints. Each viewer's own position decides what it gets; what is missing is read from
+PostgreSQL. Losing messages, or Valkey itself, costs at most `POLL_S` seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of all organisations: a list, and one run with its history. Looking at one is recorded; acting is another page."""
+"""Runs of all organisations: a list, and one run with its history. Looking at one run is recorded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from unfold.decorators import action, display
 
 from stillroom.runs.models import Attempt, Run, RunEvent
-from stillroom.tenants.admin.base import ConsoleAdmin, moment, record
+from stillroom.tenants.admin.base import ConsoleAdmin, moment, page_action, record
 from stillroom.tenants.admin.wording import NOTHING, age, clock
 
 EVENTS_SHOWN = 200
@@ -102,11 +101,11 @@ class RunAdmin(ConsoleAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, more)
         return response
 
-    @display(description="Name", ordering="name")
+    @admin.display(description="Name", ordering="name")
     def label(self, row: Run) -> str:
         return row.name[:60]
 
-    @display(description="State", ordering="state")
+    @admin.display(description="State", ordering="state")
     def chip(self, row: Run) -> SafeString:
         look, glyph = _LOOKS[row.state]
         word = row.state.capitalize()
@@ -116,31 +115,31 @@ class RunAdmin(ConsoleAdmin):
             '<span class="console-state console-{}"><span aria-hidden="true">{}</span> {}</span>', look, glyph, word
         )
 
-    @display(description="Asks for")
+    @admin.display(description="Asks for")
     def asks(self, row: Run) -> str:
         return f"{row.req_devices} {row.req_kind}"
 
-    @display(description="Why")
+    @admin.display(description="Why")
     def why(self, row: Run) -> str:
         return (row.waiting if row.state in ("QUEUED", "HELD") else row.reason)[:120] or NOTHING
 
-    @display(description="Reason")
+    @admin.display(description="Reason")
     def reason_shown(self, row: Run) -> str:
         return (row.waiting if row.state in ("QUEUED", "HELD") else row.reason) or NOTHING
 
-    @display(description="Attempts")
+    @admin.display(description="Attempts")
     def attempts_used(self, row: Run) -> str:
         return f"{row.attempt} of {row.max_attempts}"
 
-    @display(description="Spec")
+    @admin.display(description="Spec")
     def spec_shown(self, row: Run) -> SafeString:
         return format_html('<pre class="console-code">{}</pre>', json.dumps(row.spec, indent=2, sort_keys=True))
 
-    @display(description="Waits")
+    @admin.display(description="Waits")
     def waited(self, row: Run) -> str:
         return age(row.created_at) if row.state in ("QUEUED", "HELD") else NOTHING
 
-    @display(description="Submitted", ordering="created_at")
+    @admin.display(description="Submitted", ordering="created_at")
     def made(self, row: Run) -> str:
         return clock(row.created_at)
 
@@ -162,18 +161,18 @@ class RunAdmin(ConsoleAdmin):
     def _one(self, act: str, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(act_address(act, [object_id], self.object_address(object_id)))
 
-    @action(description="Move up…", url_path="bump")
+    @page_action("Move up…", url_path="bump")
     def bump(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._one("bump", object_id)
 
-    @action(description="Pause or hold…", url_path="pause")
+    @page_action("Pause or hold…", url_path="pause")
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._one("pause", object_id)
 
-    @action(description="Release…", url_path="release")
+    @page_action("Release…", url_path="release")
     def release(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._one("release", object_id)
 
-    @action(description="Cancel…", url_path="cancel")
+    @page_action("Cancel…", url_path="cancel")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._one("cancel", object_id)

@@ -1,4 +1,6 @@
-"""The life of a run: which state may follow which, and who moves it. The database trigger, the API and the page follow this table."""
+"""The life of a run: which state may follow which, and who moves it. The database trigger, the API and the page
+follow this table.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """The stored states. Lost, preempted, out of memory are reasons of an attempt, not states (LOST: external runs only)."""
+    """The stored states. Lost, preempted, out of memory are reasons of an attempt, not states (LOST: external runs
+    only).
+    """
 
     HELD = "HELD"
     QUEUED = "QUEUED"

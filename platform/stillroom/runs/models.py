@@ -54,7 +54,9 @@ class Study(TenantModel):
 
 
 class Run(TenantModel):
-    """One execution of a spec under one seed. `state` is written by `run_transition` alone, `intent` by people and the scheduler."""
+    """One execution of a spec under one seed. `state` is written by `run_transition` alone, `intent` by people and
+    the scheduler.
+    """
 
     id = models.CharField(primary_key=True, max_length=16, default=ids.run_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")

@@ -26,7 +26,9 @@ SORTS = {"created_at": "created_at", "name": "name", "state": "state", "started_
 
 @contextmanager
 def run_access(door: Passage, run_id: str) -> Iterator[tuple[Member, Run]]:
-    """Enter the tenant of a run that the caller may see and act on; NotFound for any other id. Two queries an organisation."""
+    """Enter the tenant of a run that the caller may see and act on; NotFound for any other id. Two queries an
+    organisation.
+    """
     for member in door.candidates():
         with tenant_tx(member.tenant_id):
             run = runs().filter(id=run_id).first()
@@ -187,7 +189,9 @@ def summaries(run_ids: Iterable[str], keys: Iterable[str] | None = None) -> dict
 
 
 def groups(found: QuerySet[Run], columns: list[str], *, most: int = 200) -> list[RunGroup]:
-    """Runs grouped by everything but the seed, newest group first; aggregates are over finished members. Two queries."""
+    """Runs grouped by everything but the seed, newest group first; aggregates are over finished members. Two
+    queries.
+    """
     members: dict[str, list[dict[str, Any]]] = defaultdict(list)
     fields = ("id", "spec_hash", "recipe", "name", "arm", "state", "seed")
     for row in found.order_by("-created_at", "-id").values(*fields)[: most * 50]:

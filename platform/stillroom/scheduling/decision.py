@@ -1,8 +1,9 @@
 """Who runs next: a pure function of a snapshot. No clock, no query, no randomness.
 
-First version: first in, first out per kind, within each tenant's maximum; priority orders runs inside one tenant. A run that can
-never fit, waits for its own backoff or has reached its maximum never blocks another. A run that only lacks free devices does
-block later ones of its kind, so that it cannot starve.
+First version: first in, first out per kind, within each tenant's maximum; priority orders runs inside one tenant. A
+run that can
+never fit, waits for its own backoff or has reached its maximum never blocks another. A run that only lacks free
+devices does block later ones of its kind, so that it cannot starve.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class FreeDevice:
 class Snapshot:
     """Everything the decision depends on.
 
-    capacity: usable devices by kind. largest: the most devices of a kind on one node. held: devices in use by (tenant, kind).
-    limits: the maximum by (tenant, kind); a pair that is missing is limited by capacity alone.
+    capacity: usable devices by kind. largest: the most devices of a kind on one node. held: devices in use by
+    (tenant, kind). limits: the maximum by (tenant, kind); a pair that is missing is limited by capacity alone.
     """
 
     waiting: Sequence[Waiting]

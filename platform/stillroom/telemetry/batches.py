@@ -27,7 +27,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A parsed batch: series in key order, log lines ready to store, and the hash by which a repetition is recognised."""
+    """A parsed batch: series in key order, log lines ready to store, and the hash by which a repetition is
+    recognised.
+    """
 
     epoch: int
     seq: int

@@ -1,6 +1,7 @@
 """Points as compressed columns: delta, byte shuffle, zstd. Values that fit float32 exactly are kept as float32.
 
-Layout before compression: version (u8), flags (u8), count (u32), first step (i64), first time (i64, microseconds), then the
+Layout before compression: version (u8), flags (u8), count (u32), first step (i64), first time (i64, microseconds),
+then the
 shuffled bytes of step deltas (i64), time deltas (i64) and values (f4 or f8). Times are rounded to microseconds.
 """
 

@@ -1,4 +1,6 @@
-"""Who is calling: turns a session or a bearer token into a `Caller`, and a caller into a `Member` of one organisation."""
+"""Who is calling: turns a session or a bearer token into a `Caller`, and a caller into a `Member` of one
+organisation.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ class Passage:
             yield member
 
     def candidates(self) -> tuple[Member, ...]:
-        """The memberships among which an id without an organisation is looked up. The need is checked on the one that fits."""
+        """The memberships among which an id without an organisation is looked up. The need is checked on the one
+        that fits.
+        """
         if self.caller.user is None:
             raise Forbidden("This is for people; a machine's token cannot do it.")
         self.checked = True

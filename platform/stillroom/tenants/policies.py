@@ -73,7 +73,9 @@ def grants(role: Role, scopes: Iterable[TokenScope] | None) -> frozenset[Can]:
 
 
 def may_change_role(actor: Role, current: Role | None, wanted: Role | None) -> bool:
-    """May `actor` move a member from `current` to `wanted` (None: not a member)? Only owners touch admins and owners."""
+    """May `actor` move a member from `current` to `wanted` (None: not a member)? Only owners touch admins and
+    owners.
+    """
     touched = [RANK[role] for role in (current, wanted) if role is not None]
     if actor is Role.OWNER:
         return True

@@ -45,8 +45,8 @@ def audit(
 def organisation_create(*, slug: str, name: str, owner_email: str, actor: str) -> tuple[Organisation, User, str | None]:
     """Make an organisation with its owner; the owner's account is made when there is none.
 
-    Returns the organisation, the owner and, for a new account, its generated password. Raises Conflict when the slug is taken,
-    Invalid when it is not plain.
+    Returns the organisation, the owner and, for a new account, its generated password. Raises Conflict when the slug
+    is taken, Invalid when it is not plain.
     """
     slug_is_plain(slug)
     with admin_tx():

@@ -1,20 +1,19 @@
 """The cast on every route: who gets in is written down here, and a route that is not listed fails.
 
-A = anonymous, V = viewer, M = member, D = admin, O = owner; X = the owner of another organisation, who must get the same
-answer for Aster's things as for things that never existed.
+A = anonymous, V = viewer, M = member, D = admin, O = owner; X = the owner of another organisation, who must get the
+same answer for Aster's things as for things that never existed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.cast import PROJECT, Cast, Http, Running, attach_node, running, small_spec
 
 from stillroom.config.api import openapi
+from support.cast import PROJECT, Cast, Http, Running, attach_node, running, small_spec
 
 CANARY = "canary-of-aster"
 
@@ -31,6 +30,7 @@ class Route:
     machine: bool = False
 
 
+BOARD = {"name": "b", "recipe": "{name}", "frozen": {"steps": 3}, "metric": "m", "goal": "min"}
 FILE = {"path": "c/s", "name": "s", "size_bytes": 1, "sha256": "0" * 64}
 
 ROUTES = [
@@ -78,7 +78,7 @@ ROUTES = [
     Route("GET", "/studies/{study}", "VMDO"),
     Route("POST", "/studies/{study}/cancel", "MDO"),
     Route("GET", "/benchmarks", "VMDO", own=True),
-    Route("POST", "/benchmarks", "DO", {"name": "b", "recipe": "{name}", "frozen": {"steps": 3}, "metric": "m", "goal": "min"}, own=True),
+    Route("POST", "/benchmarks", "DO", BOARD, own=True),
     Route("GET", "/benchmarks/{benchmark}", "VMDO"),
     Route("PATCH", "/benchmarks/{benchmark}", "DO", {"description": "d"}),
     Route("DELETE", "/benchmarks/{benchmark}", "DO"),
@@ -123,8 +123,16 @@ def world(cast: Cast) -> World:
     assert run.points(1, logs=logs, progress={"step": 1, "total": 2, "note": CANARY}).status == 200
     run.http.put(f"/runs/{run.id}/artifacts/{CANARY}?epoch=1", CANARY.encode())
     place = f"/orgs/aster/projects/{PROJECT}"
-    study = cast.ada.http.post(f"{place}/studies", {"name": CANARY, "recipe": "optimizer_benchmark", "spec": small_spec()})
-    board = {"name": CANARY, "recipe": "optimizer_benchmark", "frozen": {"steps": small_spec()["steps"]}, "metric": "eval/loss", "goal": "min"}
+    study = cast.ada.http.post(
+        f"{place}/studies", {"name": CANARY, "recipe": "optimizer_benchmark", "spec": small_spec()}
+    )
+    board = {
+        "name": CANARY,
+        "recipe": "optimizer_benchmark",
+        "frozen": {"steps": small_spec()["steps"]},
+        "metric": "eval/loss",
+        "goal": "min",
+    }
     benchmark = cast.ada.http.post("/benchmarks", board)
     token = cast.mel.http.post("/tokens", {"name": CANARY})
     names = {
@@ -172,11 +180,21 @@ def test_who_may(world: World, route: Route) -> None:
             assert status == 403, f"{role} got {status}"
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if not route.own and not route.machine], ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize(
+    "route",
+    [route for route in ROUTES if not route.own and not route.machine],
+    ids=lambda route: f"{route.method} {route.path}",
+)
 def test_another_tenants_thing_looks_like_one_that_never_existed(world: World, route: Route) -> None:
     olga = world.cast.olga.http
     real = call(olga, route, world)
-    absent = {"org": "nowhere", "run": "r_0000000000", "study": "s_0000000000", "benchmark": "b_0000000000", "token": "t_0000000000"}
+    absent = {
+        "org": "nowhere",
+        "run": "r_0000000000",
+        "study": "s_0000000000",
+        "benchmark": "b_0000000000",
+        "token": "t_0000000000",
+    }
     if route.path == "/series/query":
         fake = olga.post("/series/query", {"runs": [absent["run"]], "keys": ["train/loss"]})
     else:
@@ -186,7 +204,9 @@ def test_another_tenants_thing_looks_like_one_that_never_existed(world: World, r
     assert CANARY not in real.text
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.own], ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.own], ids=lambda route: f"{route.method} {route.path}"
+)
 def test_nothing_of_aster_shows_in_anothers_own_lists(world: World, route: Route) -> None:
     answer = call(world.cast.olga.http, route, world)
     assert answer.status < 500
@@ -194,7 +214,9 @@ def test_nothing_of_aster_shows_in_anothers_own_lists(world: World, route: Route
     assert world.run.id not in answer.text
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.machine], ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.machine], ids=lambda route: f"{route.method} {route.path}"
+)
 def test_another_node_can_do_nothing_with_a_run(world: World, route: Route) -> None:
     stranger = attach_node("stranger", slots=0)
     status = call(stranger.http, route, world).status
@@ -212,13 +234,20 @@ def test_nothing_changed_for_aster(world: World) -> None:
 
 def fingerprint(world: World) -> str:
     ada = world.cast.ada.http
-    paths = ["/audit", "/runs", f"/runs/{world.run.id}", f"/runs/{world.run.id}/events", "/orgs/aster/members", "/benchmarks"]
+    paths = [
+        "/audit",
+        "/runs",
+        f"/runs/{world.run.id}",
+        f"/runs/{world.run.id}/events",
+        "/orgs/aster/members",
+        "/benchmarks",
+    ]
     bodies = [ada.get(path).text for path in paths]
     return hashlib.sha256("".join(bodies).encode()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def _one_error_form(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _one_error_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every refusal in this module has the one form of an error."""
     from support import cast as module
 
@@ -232,4 +261,3 @@ def _one_error_form(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return answer
 
     monkeypatch.setattr(module.Http, "call", checked)
-    yield

@@ -9,11 +9,11 @@ import pytest
 import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from support.cast import Cast, Running, attach_node, running, submit
-from support.socket import viewer
 
 from stillroom.core.tenancy import tenant_tx
 from stillroom.telemetry.selectors.visible import visible_points
+from support.cast import Cast, Running, attach_node, running, submit
+from support.socket import viewer
 
 
 @sync_to_async
@@ -121,10 +121,9 @@ async def test_a_new_attempt_begins_with_a_snapshot(cast: Cast) -> None:
 
 
 def next_attempt(cast: Cast, run: Running) -> Running:
+    from stillroom.scheduling.services.dispatch import dispatch
     from support.cast import take
     from support.database import superuser
-
-    from stillroom.scheduling.services.dispatch import dispatch
 
     run.node.finish(run.id, run.epoch, final_seq=1, outcome="failed", error={"code": "process.killed"}, retryable=True)
     with superuser() as owner:
@@ -160,7 +159,9 @@ async def test_a_ranking_announces_itself(cast: Cast) -> None:
     assert [entry["runs"] for entry in entries] == [[run.id]]
 
 
-@pytest.mark.parametrize("topic", [{"topic": "project", "org": "aster", "project": "first"}, {"topic": "org", "org": "aster"}])
+@pytest.mark.parametrize(
+    "topic", [{"topic": "project", "org": "aster", "project": "first"}, {"topic": "org", "org": "aster"}]
+)
 async def test_another_tenant_hears_nothing(cast: Cast, topic: dict[str, str]) -> None:
     run = await make_run(cast)
     async with viewer(cast.olga.http.token) as olga:
@@ -180,7 +181,19 @@ async def test_another_tenant_hears_nothing(cast: Cast, topic: dict[str, str]) -
         assert (await olga.hear()) == {"type": "pong"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"type":"sub"}', '{"type":"sub","run":5}', '{"type":"fly"}', '{"type":"sub","run":"r_1","x":1}', "x" * 70_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"type":"sub"}',
+        '{"type":"sub","run":5}',
+        '{"type":"fly"}',
+        '{"type":"sub","run":"r_1","x":1}',
+        "x" * 70_000,
+    ],
+)
 async def test_garbage_is_answered_and_the_socket_lives(cast: Cast, text: str) -> None:
     async with viewer(cast.ada.http.token) as ada:
         await ada.say_text(text)

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 from django.db import IntegrityError
-from support.cast import Cast, Http, attach_node, run_token, running, submit, take
-from support.database import superuser
 
 from stillroom.core.tenancy import sched_tx
 from stillroom.runs.models import RunFence
 from stillroom.scheduling.models import Allocation, Device
 from stillroom.scheduling.services.dispatch import dispatch, sweep
 from stillroom.scheduling.services.reap import reap
+from support.cast import Cast, Http, attach_node, run_token, running, submit, take
+from support.database import superuser
 
 
 def expire(run: str) -> None:
@@ -67,9 +67,12 @@ def test_a_device_never_has_two_holders(cast: Cast) -> None:
     run = running(cast.ada, attach_node(slots=1))
     submit(cast.ada)
     assert dispatch() == 0
-    with pytest.raises(IntegrityError), sched_tx():
+    with sched_tx():
         device = Device.objects.get()
-        Allocation.objects.create(tenant_id=cast.ada.tenant, run_id=run.id, epoch=9, device=device, from_at="2026-01-01T00:00Z")
+    with pytest.raises(IntegrityError), sched_tx():
+        Allocation.objects.create(
+            tenant_id=cast.ada.tenant, run_id=run.id, epoch=9, device=device, from_at="2026-01-01T00:00Z"
+        )
 
 
 def test_four_schedulers_at_once_assign_each_run_once(cast: Cast) -> None:
@@ -104,7 +107,8 @@ def test_the_maximum_of_a_tenant_holds(cast: Cast) -> None:
     attach_node(slots=4)
     with superuser() as owner:
         owner.execute(
-            "insert into quota (id, tenant_id, kind_id, max_devices, updated_at) values ('q_1', %s, 'cpu', 1, now())", [cast.ada.tenant]
+            "insert into quota (id, tenant_id, kind_id, max_devices, updated_at) values ('q_1', %s, 'cpu', 1, now())",
+            [cast.ada.tenant],
         )
     runs = [submit(cast.ada, seed=seed) for seed in range(3)]
     other = submit(cast.olga)
@@ -182,7 +186,9 @@ def test_a_lost_attempt_is_requeued_and_its_zombie_is_fenced(cast: Cast) -> None
     assert run.node.finish(run.id, run.epoch, final_seq=1).status == 409
     assert run.node.beat((run.id, run.epoch)).body["runs"][0]["ok"] is False
     with superuser() as owner:
-        assert owner.execute("select status from device where id in (select device_id from allocation)").fetchone() == ("quarantined",)
+        assert owner.execute("select status from device where id in (select device_id from allocation)").fetchone() == (
+            "quarantined",
+        )
     run.node.beat()
     with superuser() as owner:
         assert owner.execute("select count(*) from device where status = 'quarantined'").fetchone() == (0,)
@@ -226,9 +232,13 @@ def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_is_not(cast
     ready_again(run.id)
     dispatch()
     again = take(cast.ada, run.node, run.id)
-    assert again.node.finish(run.id, again.epoch, outcome="failed", error=error, retryable=True).body == {"state": "FAILED"}
+    assert again.node.finish(run.id, again.epoch, outcome="failed", error=error, retryable=True).body == {
+        "state": "FAILED"
+    }
     bad = running(cast.ada, run.node, seed=8)
-    assert bad.node.finish(bad.id, bad.epoch, outcome="failed", error={"code": "training.non_finite", "message": "NaN."}).body == {"state": "FAILED"}
+    assert bad.node.finish(
+        bad.id, bad.epoch, outcome="failed", error={"code": "training.non_finite", "message": "NaN."}
+    ).body == {"state": "FAILED"}
     assert cast.ada.http.get(f"/runs/{bad.id}").body["reason"] == {"code": "training.non_finite", "message": "NaN."}
 
 
@@ -271,7 +281,8 @@ def test_the_ledger_is_the_integral_of_the_allocations(cast: Cast) -> None:
     run.node.finish(run.id, run.epoch)
     with superuser() as owner:
         row = owner.execute(
-            "select u.device_seconds, extract(epoch from a.to_at - a.from_at)::float8 from usage_ledger u join allocation a using (run_id, epoch)"
+            "select u.device_seconds, extract(epoch from a.to_at - a.from_at)::float8 "
+            "from usage_ledger u join allocation a using (run_id, epoch)"
         ).fetchall()
     assert len(row) == 1
     assert row[0][0] == pytest.approx(row[0][1], abs=1e-5)
@@ -303,7 +314,7 @@ def test_a_run_token_opens_its_own_attempt_only(cast: Cast) -> None:
 
 
 def test_an_external_run_lives_by_its_points_and_is_lost_in_silence(cast: Cast) -> None:
-    made = cast.mel.http.post(f"/orgs/aster/projects/first/runs", {"external": True, "name": "notebook"}).body
+    made = cast.mel.http.post("/orgs/aster/projects/first/runs", {"external": True, "name": "notebook"}).body
     assert (made["state"], made["epoch"]) == ("RUNNING", 1)
     series = [{"key": "loss", "step": [1], "value": [0.5], "time": [1.7e9]}]
     assert cast.mel.http.post(f"/runs/{made['id']}/points", {"epoch": 1, "seq": 1, "series": series}).status == 200

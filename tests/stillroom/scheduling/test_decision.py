@@ -10,12 +10,25 @@ from hypothesis import strategies as st
 from stillroom.scheduling.decision import Assign, FreeDevice, Snapshot, Wait, Waiting, choose, ordinal
 
 
-def waiting(run: str, *, tenant: str = "a", kind: str = "cpu", devices: int = 1, priority: int = 0, order: int = 0, ready: bool = True) -> Waiting:
+def waiting(
+    run: str,
+    *,
+    tenant: str = "a",
+    kind: str = "cpu",
+    devices: int = 1,
+    priority: int = 0,
+    order: int = 0,
+    ready: bool = True,
+) -> Waiting:
     return Waiting(run, tenant, kind, devices, priority, order, ready)
 
 
 def free(*nodes: int, kind: str = "cpu") -> list[FreeDevice]:
-    return [FreeDevice(f"d{node}-{index}", f"n{node}", kind, index) for node, count in enumerate(nodes) for index in range(count)]
+    return [
+        FreeDevice(f"d{node}-{index}", f"n{node}", kind, index)
+        for node, count in enumerate(nodes)
+        for index in range(count)
+    ]
 
 
 def snapshot(runs: list[Waiting], devices: list[FreeDevice], **more: object) -> Snapshot:
@@ -112,7 +125,9 @@ runs_strategy = st.lists(
 limits_strategy = st.dictionaries(st.tuples(st.sampled_from("abc"), st.sampled_from(["cpu", "gpu"])), st.integers(0, 6))
 
 
-@given(runs=runs_strategy, nodes=st.lists(st.integers(0, 4), max_size=4), limits=limits_strategy, held=st.integers(0, 3))
+@given(
+    runs=runs_strategy, nodes=st.lists(st.integers(0, 4), max_size=4), limits=limits_strategy, held=st.integers(0, 3)
+)
 def test_invariants(runs: list[Waiting], nodes: list[int], limits: dict[tuple[str, str], int], held: int) -> None:
     devices = free(*nodes)
     taken = snapshot(runs, devices, limits=limits, held={("a", "cpu"): held})
@@ -128,7 +143,9 @@ def test_invariants(runs: list[Waiting], nodes: list[int], limits: dict[tuple[st
         if isinstance(decision, Assign):
             run = by_run[decision.run_id]
             assert len(decision.device_ids) == run.devices
-            assert {(by_id[device].node_id, by_id[device].kind) for device in decision.device_ids} == {(decision.node_id, run.kind)}
+            assert {(by_id[device].node_id, by_id[device].kind) for device in decision.device_ids} == {
+                (decision.node_id, run.kind)
+            }
             assert run.ready
             use[run.tenant_id, run.kind] += run.devices
             limit = limits.get((run.tenant_id, run.kind))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cast import Cast, attach_node, running
 
 from stillroom.core.intervals import interval, t95
 from stillroom.telemetry.selectors.charts import m4
+from support.cast import Cast, attach_node, running
 
 
 @given(
@@ -55,11 +55,17 @@ def test_a_spike_survives_every_resolution(cast: Cast) -> None:
 
 def test_non_finite_values_are_kept_and_listed(cast: Cast) -> None:
     run = running(cast.ada)
-    series = [{"key": "loss", "step": [1, 2, 3, 4], "value": [1.0, "NaN", "Infinity", "-Infinity"], "time": [1.7e9] * 4}]
+    series = [
+        {"key": "loss", "step": [1, 2, 3, 4], "value": [1.0, "NaN", "Infinity", "-Infinity"], "time": [1.7e9] * 4}
+    ]
     run.http.post(f"/runs/{run.id}/points", {"epoch": 1, "seq": 1, "series": series})
     (line,) = query(cast, run.id, "loss")["series"]
     assert line["value"] == [1.0, "NaN", "Infinity", "-Infinity"]
-    assert [(item["step"], item["value"]) for item in line["non_finite"]] == [(2, "NaN"), (3, "Infinity"), (4, "-Infinity")]
+    assert [(item["step"], item["value"]) for item in line["non_finite"]] == [
+        (2, "NaN"),
+        (3, "Infinity"),
+        (4, "-Infinity"),
+    ]
     summary = cast.ada.http.get(f"/runs/{run.id}").body["metrics"]["loss"]
     assert summary == {"last": "-Infinity", "min": 1.0, "max": 1.0, "last_step": 4, "n": 4}
 
@@ -98,10 +104,9 @@ def test_points_of_an_attempt_that_was_repeated_are_not_shown_twice(cast: Cast) 
     run.points(1, steps=[1, 2, 3, 4, 5])
     run.node.http.post(f"/agent/runs/{run.id}/checkpoint", {"epoch": 1, "step": 3, "files": files})
     run.node.finish(run.id, 1, final_seq=1, outcome="failed", error={"code": "process.killed"}, retryable=True)
+    from stillroom.scheduling.services.dispatch import dispatch
     from support.cast import take
     from support.database import superuser
-
-    from stillroom.scheduling.services.dispatch import dispatch
 
     with superuser() as owner:
         owner.execute("update run set not_before = null")
@@ -113,7 +118,9 @@ def test_points_of_an_attempt_that_was_repeated_are_not_shown_twice(cast: Cast) 
     assert cast.ada.http.get(f"/runs/{run.id}").body["metrics"]["train/loss"]["n"] == 6
 
 
-@pytest.mark.parametrize(("degrees", "expected"), [(1, 12.7062), (4, 2.7764), (30, 2.0423), (60, 2.0003), (1000, 1.9623)])
+@pytest.mark.parametrize(
+    ("degrees", "expected"), [(1, 12.7062), (4, 2.7764), (30, 2.0423), (60, 2.0003), (1000, 1.9623)]
+)
 def test_student_t(degrees: int, expected: float) -> None:
     assert t95(degrees) == pytest.approx(expected, abs=5e-5)
 

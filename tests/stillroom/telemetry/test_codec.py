@@ -16,7 +16,9 @@ times = hnp.arrays(np.float64, st.shared(st.integers(1, 300), key="n"), elements
 
 
 @given(step=steps, value=values, time=times)
-def test_a_round_trip_loses_nothing_but_less_than_a_microsecond(step: np.ndarray, value: np.ndarray, time: np.ndarray) -> None:
+def test_a_round_trip_loses_nothing_but_less_than_a_microsecond(
+    step: np.ndarray, value: np.ndarray, time: np.ndarray
+) -> None:
     found = decode(encode(Points(step, value, time)))
     np.testing.assert_array_equal(found.step, step)
     np.testing.assert_array_equal(found.value, value)

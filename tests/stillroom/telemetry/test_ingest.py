@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 import orjson
 import pytest
+
 from support.cast import Cast, Running, running
 
 
@@ -73,7 +74,11 @@ def test_messagepack_and_raw_columns_and_gzip_mean_the_same(cast: Cast, run: Run
     }
     path = f"/runs/{run.id}/points"
     assert run.http.post(path, raw=msgpack.packb(raw), content_type="application/msgpack").status == 200
-    plain = {"epoch": 1, "seq": 1, "series": [{"key": "train/loss", "step": [1, 2], "value": [0.5, "NaN"], "time": [1.7e9, 1.7e9]}]}
+    plain = {
+        "epoch": 1,
+        "seq": 1,
+        "series": [{"key": "train/loss", "step": [1, 2], "value": [0.5, "NaN"], "time": [1.7e9, 1.7e9]}],
+    }
     again = run.http.post(path, raw=gzip.compress(orjson.dumps(plain)), headers={"Content-Encoding": "gzip"})
     assert again.body["last_seq"] == 1, "the same content, so a repetition"
     assert n_points(cast, run) == 2
@@ -140,7 +145,10 @@ def test_too_many_keys_are_refused_whole(cast: Cast, run: Running, monkeypatch: 
 
 def test_logs_are_numbered_without_gap_and_page_both_ways(cast: Cast, run: Running) -> None:
     for seq in (1, 2, 3):
-        lines = [{"time": 1.7e9, "level": "info", "stream": "log", "message": f"line {seq}.{index}\x07"} for index in range(4)]
+        lines = [
+            {"time": 1.7e9, "level": "info", "stream": "log", "message": f"line {seq}.{index}\x07"}
+            for index in range(4)
+        ]
         assert run.http.post(f"/runs/{run.id}/points", {"epoch": 1, "seq": seq, "logs": lines}).status == 200
     forward, cursor = [], ""
     while cursor is not None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
-from support.cast import Cast, Http, submit
-from support.database import superuser
 
 from stillroom.tenants.policies import Can, Role, TokenScope, grants, may_change_role
+from support.cast import Cast, Http, submit
+from support.database import superuser
 
 
 def test_roles_only_grow() -> None:
     sets = [grants(role, None) for role in Role]
-    assert all(smaller < larger for smaller, larger in zip(sets, sets[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(sets))
 
 
 def test_a_scope_never_adds_to_a_role() -> None:

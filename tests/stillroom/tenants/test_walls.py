@@ -6,12 +6,12 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from support.cast import Cast, submit
-from support.database import superuser
 
 from stillroom.config.env import ROLES
 from stillroom.core.tenancy import TenancyError, sched_tx, tenant_tx
 from stillroom.runs.models import Project, Run
+from support.cast import Cast, submit
+from support.database import superuser
 
 WALLED = """
 select c.relname, c.relrowsecurity, c.relforcerowsecurity,
@@ -24,10 +24,12 @@ select c.relname, c.relrowsecurity, c.relforcerowsecurity,
 def test_the_suite_runs_as_roles_that_own_nothing(database: None) -> None:
     with superuser() as owner:
         rows = owner.execute(
-            "select rolname, rolsuper, rolbypassrls, rolcreatedb, rolcreaterole from pg_roles where rolname = any(%s)", [list(ROLES)]
+            "select rolname, rolsuper, rolbypassrls, rolcreatedb, rolcreaterole from pg_roles where rolname = any(%s)",
+            [list(ROLES)],
         ).fetchall()
         owned = owner.execute(
-            "select count(*) from pg_class where relowner in (select oid from pg_roles where rolname = any(%s))", [list(ROLES)]
+            "select count(*) from pg_class where relowner in (select oid from pg_roles where rolname = any(%s))",
+            [list(ROLES)],
         ).fetchone()
     assert {row[0] for row in rows} == set(ROLES)
     assert not any(any(row[1:]) for row in rows)
@@ -81,7 +83,11 @@ def test_a_row_cannot_be_written_into_another_tenant(cast: Cast) -> None:
 def test_a_row_cannot_point_at_another_tenants_run(cast: Cast) -> None:
     run = submit(cast.ada)
     with pytest.raises(DatabaseError), tenant_tx(cast.olga.tenant), connection.cursor() as cursor:
-        cursor.execute("insert into run_fence (run_id, tenant_id, epoch, open, last_seq, log_lines, key_count) values (%s, %s, 0, false, 0, 0, 0)", [run, cast.olga.tenant])
+        cursor.execute(
+            "insert into run_fence (run_id, tenant_id, epoch, open, last_seq, log_lines, key_count) "
+            "values (%s, %s, 0, false, 0, 0, 0)",
+            [run, cast.olga.tenant],
+        )
 
 
 def test_nothing_of_a_tenant_stays_on_a_pooled_connection(cast: Cast) -> None:
@@ -95,7 +101,10 @@ def test_nothing_of_a_tenant_stays_on_a_pooled_connection(cast: Cast) -> None:
 
 def test_the_machine_role_sees_no_tokens_and_no_metrics(cast: Cast) -> None:
     for table in ("api_token", "series_chunk", "log_chunk", "account_user", "django_session"):
-        with psycopg.connect(settings.ENV.role_url("stillroom_sched")) as machine, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with (
+            psycopg.connect(settings.ENV.role_url("stillroom_sched")) as machine,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
             machine.execute(f"select * from {table}")
 
 

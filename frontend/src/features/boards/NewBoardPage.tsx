@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { useState, type SubmitEvent } from "react";
 import { useNavigate } from "react-router";
 import { createBenchmark } from "@/api/benchmarks";
 import { ApiError } from "@/api/http";
@@ -75,7 +75,7 @@ function BoardForm({ recipe }: { recipe: RecipeDetail }) {
   const fields = error instanceof ApiError ? error.fields : {};
   const frozen = all.filter(([path]) => !free.has(path));
 
-  const submit = (event: FormEvent): void => {
+  const submit = (event: SubmitEvent): void => {
     event.preventDefault();
     const value = target.trim() === "" ? null : parseNumber(target);
     createBenchmark(org, {

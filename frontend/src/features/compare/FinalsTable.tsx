@@ -29,7 +29,7 @@ export function FinalsTable({
   const axis = niceAxis(ends);
   const base = rows.find((row) => row.arm.hash === baseline);
   const steps = new Set(rows.flatMap((row) => row.lastSteps));
-  const compared = rows.filter((row) => row.difference?.p != null).length;
+  const compared = rows.filter((row) => typeof row.difference?.p === "number").length;
   return (
     <section className="card" aria-label="Final values">
       <header className="card-head">
@@ -192,7 +192,7 @@ function Verdict({
   base: FinalRow | undefined;
 }) {
   if (base === undefined || rows.length < 2) return null;
-  const tested = rows.filter((row) => row.p !== null && row.difference?.halfWidth != null);
+  const tested = rows.filter((row) => row.p !== null && typeof row.difference?.halfWidth === "number");
   if (tested.length === 0) {
     return (
       <p className="compare-verdict">
@@ -201,7 +201,7 @@ function Verdict({
     );
   }
   const [best] = [...tested].sort((a, b) => (a.p ?? 1) - (b.p ?? 1));
-  if (best?.difference == null) return null;
+  if (best === undefined || best.difference === null) return null;
   const { mean, halfWidth, n } = best.difference;
   const text = formatInterval(mean, halfWidth);
   const seeds = `${n} ${best.difference.paired ? "paired seeds" : "seeds an arm"}`;

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { useState, type SubmitEvent } from "react";
 import { useParams } from "react-router";
 import { ApiError } from "@/api/http";
 import { addMember, changeRole, membersQuery, removeMember } from "@/api/orgs";
@@ -33,7 +33,15 @@ export function MembersPage() {
   return (
     <PageFrame title="Members">
       <div className="page-body">
-        {may && <AddMember org={org} onAdded={(member) => (setAdded(member), refresh())} />}
+        {may && (
+          <AddMember
+            org={org}
+            onAdded={(member) => {
+              setAdded(member);
+              refresh();
+            }}
+          />
+        )}
         {added !== null && <FirstPassword member={added} onClose={() => setAdded(null)} />}
         {members.isPending && <Skeleton />}
         {members.isError && <ErrorNote error={members.error} retry={() => void members.refetch()} />}
@@ -156,7 +164,7 @@ function AddMember({ org, onAdded }: { org: string; onAdded: (member: MemberAdde
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("member");
   const [error, setError] = useState<unknown>(null);
-  const submit = (event: FormEvent): void => {
+  const submit = (event: SubmitEvent): void => {
     event.preventDefault();
     addMember(org, { email: email.trim(), role })
       .then((member) => {

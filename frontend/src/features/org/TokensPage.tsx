@@ -1,9 +1,10 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { useState, type SubmitEvent } from "react";
 import { useParams } from "react-router";
 import { ApiError } from "@/api/http";
 import { createToken, revokeToken, tokensQuery } from "@/api/orgs";
 import type { TokenMade } from "@/api/types";
+import { useNow } from "@/lib/clock";
 import { formatDay, formatTime } from "@/lib/times";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
@@ -23,6 +24,7 @@ const scopeSets: readonly (readonly [string, Scope[]])[] = [
 export function TokensPage() {
   const { org = "" } = useParams();
   const client = useQueryClient();
+  const now = useNow(60_000);
   const tokens = useQuery(tokensQuery(org));
   const [made, setMade] = useState<TokenMade | null>(null);
   const refresh = (): void => void client.invalidateQueries({ queryKey: ["tokens", org] });
@@ -30,7 +32,13 @@ export function TokensPage() {
   return (
     <PageFrame title="Tokens">
       <div className="page-body">
-        <MakeToken org={org} onMade={(token) => (setMade(token), refresh())} />
+        <MakeToken
+          org={org}
+          onMade={(token) => {
+            setMade(token);
+            refresh();
+          }}
+        />
         {made !== null && (
           <Secret title={`Token ${made.name}`} secret={made.token} onClose={() => setMade(null)} />
         )}
@@ -66,7 +74,7 @@ export function TokensPage() {
                     <td className="second">{token.user}</td>
                     <td className="second">{token.scopes.join(", ")}</td>
                     <td className="second">{formatDay(token.created_at)}</td>
-                    <td className={Date.parse(token.expires_at) < Date.now() ? "warn-text" : "second"}>
+                    <td className={Date.parse(token.expires_at) < now ? "warn-text" : "second"}>
                       {formatDay(token.expires_at)}
                     </td>
                     <td className="second">
@@ -102,7 +110,7 @@ function MakeToken({ org, onMade }: { org: string; onMade: (token: TokenMade) =>
   const [scope, setScope] = useState(1);
   const [days, setDays] = useState("90");
   const [error, setError] = useState<unknown>(null);
-  const submit = (event: FormEvent): void => {
+  const submit = (event: SubmitEvent): void => {
     event.preventDefault();
     createToken(org, {
       name: name.trim(),

@@ -55,7 +55,7 @@ function useLogs(run: Run, q: string) {
   const lines = mergeLogs(mergeLogs(q === "" ? older : [], newestPage), stream);
   const next = cursor === undefined ? numberOf(first.data?.next_cursor) : cursor;
   const more = async (): Promise<void> => {
-    if (next == null) return;
+    if (next === null) return;
     const page = await fetchLogs(run.id, { direction: "backward", limit: PAGE, cursor: next });
     setOlder((before) =>
       mergeLogs(
@@ -67,7 +67,7 @@ function useLogs(run: Run, q: string) {
   };
   return {
     lines,
-    more: q === "" && next != null && (lines[0]?.n ?? 0) > 1 ? more : null,
+    more: q === "" && next !== null && (lines[0]?.n ?? 0) > 1 ? more : null,
     error: first.error,
   };
 }

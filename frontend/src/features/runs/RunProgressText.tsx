@@ -44,7 +44,8 @@ export function WaitingText({ run }: { run: Run }) {
   const preempted = run.attempt > 0 && run.state === "QUEUED";
   const message =
     waiting?.message ?? run.reason?.message ?? (run.state === "HELD" ? "Held." : "Waiting for a decision.");
-  const lead = waiting?.rank === 1 ? "Next." : waiting?.rank != null ? `${ordinal(waiting.rank)}.` : "";
+  const lead =
+    waiting?.rank === 1 ? "Next." : typeof waiting?.rank === "number" ? `${ordinal(waiting.rank)}.` : "";
   return (
     <span className="second" title={message}>
       {preempted && (

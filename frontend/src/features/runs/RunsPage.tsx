@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useRef, useState } from "react";
 import { useNavigate, useParams } from "react-router";
 import { projectsQuery } from "@/api/orgs";
 import { recipesQuery } from "@/api/recipes";
@@ -122,10 +122,7 @@ export function RunsPage() {
     }),
     refetchInterval: 10_000,
   });
-  const spark = useMemo(
-    () => (sparkKey === "" ? null : sparkColumn(sparkKey, sparks.data?.series ?? [])),
-    [sparkKey, sparks.data],
-  );
+  const spark = sparkKey === "" ? null : sparkColumn(sparkKey, sparks.data?.series ?? []);
 
   const toggleGroup = (row: Row): void => {
     if (row.kind !== "group") return;
@@ -238,7 +235,7 @@ export function RunsPage() {
             dimmed={list.isPlaceholderData}
           />
         )}
-        {list.data?.next_cursor != null && (
+        {typeof list.data?.next_cursor === "string" && (
           <p className="runs-foot">
             The newest {formatInteger(list.data.items.length)} of {plural(total, "run")} are shown. Narrow the
             query to see others.

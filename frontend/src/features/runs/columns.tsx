@@ -109,7 +109,7 @@ function MetricCell({ row, metric }: { row: Row; metric: string }) {
     );
   }
   const aggregate = row.group.metrics[metric];
-  if (aggregate !== undefined && aggregate.mean !== null) {
+  if (aggregate !== undefined) {
     return <MeanCell mean={fromWire(aggregate.mean)} halfWidth={aggregate.half_width} n={aggregate.n} />;
   }
   const now = liveMean(row.members, metric);

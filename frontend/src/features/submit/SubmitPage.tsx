@@ -127,8 +127,8 @@ function SubmitForm({
     },
     onText: (path, text) =>
       setDraft((before) => {
-        const { [path]: _, ...rest } = before.texts;
-        return { ...before, texts: text === null ? rest : { ...rest, [path]: text } };
+        const others = Object.entries(before.texts).filter(([one]) => one !== path);
+        return { ...before, texts: Object.fromEntries(text === null ? others : [...others, [path, text]]) };
       }),
     onBlur: (path) => touch(new Set([...touched, path])),
   };

@@ -70,7 +70,7 @@ def act_page(request: HttpRequest, frame: dict[str, Any], act: str) -> HttpRespo
         back=back,
         effects=plan.effects,
         optional=False,
-        help_text="Written with your name into the run's history, where its organisation reads it, and into the audit trail.",
+        help_text="Written with your name into the run's history, where its organisation reads it, and into the trail.",
         danger=wanted is Act.CANCEL,
     )
     reason = ask(request, frame, question)

@@ -232,7 +232,7 @@ class QuotaUse:
 
 
 def quota_use() -> list[QuotaUse]:
-    """Every organisation and kind that has a quota, holds devices or waits; bars of a kind share a scale. Five queries."""
+    """Every organisation and kind that has a quota, holds devices or waits; bars of a kind share a scale."""
     names = dict(Organisation.objects.values_list("id", "name"))
     limits = {(tenant, kind): (key, most) for key, tenant, kind, most in _quota_rows()}
     held = Counter(Allocation.objects.filter(to_at__isnull=True).values_list("tenant_id", "device__kind_id"))
@@ -264,10 +264,10 @@ def _quota_address(key: str, tenant: str, kind: str) -> str:
 
 def queue() -> QuerySet[Run]:
     """What waits: ranked runs first, then those that a quota or a missing node stops, then held ones. One query."""
-    rows = Run.objects.filter(state__in=[State.QUEUED, State.HELD]).select_related("tenant", "project")
+    rows: QuerySet[Run] = Run.objects.filter(state__in=[State.QUEUED, State.HELD]).select_related("tenant", "project")
     held_last = Case(When(state=State.HELD, then=Value(1)), default=Value(0), output_field=IntegerField())
     return rows.annotate(held=held_last).order_by("held", F("waiting_rank").asc(nulls_last=True), "created_at", "id")
 
 
-def _address(model: str, **query: object) -> str:
+def _address(model: str, **query: str) -> str:
     return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"

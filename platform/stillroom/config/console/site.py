@@ -1,7 +1,7 @@
 """The site at `/admin/`: every view inside `admin_tx`, sign-in through the web app.
 
-Models register with the site while their modules load, and the site's pages use those modules; so the pages are imported when
-they are first asked for.
+Models register with the site while their modules load, and the site's pages use those modules; so the pages are imported
+when they are first asked for.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
         """Give a page what every page of the site shows around it."""
 
         def framed(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-            request.current_app = self.name  # type: ignore[attr-defined]
+            request.current_app = self.name
             return view(request, self.each_context(request), **kwargs)
 
         return update_wrapper(framed, view)

@@ -18,7 +18,8 @@ from stillroom.tenants.callers import Member
 
 
 def run_cancel(*, run: Run, actor: str) -> Run:
-    """Stop a run for good. What waits ends at once; an attempt saves a last checkpoint first. Cancelling twice is no error.
+    """Stop a run for good. What waits ends at once; an attempt saves a last checkpoint first. Cancelling twice is no
+    error.
 
     A run that finished before the cancel arrived keeps its true state.
     """

@@ -181,7 +181,9 @@ def study_submit(
 
 
 def merge(base: object, override: object) -> object:
-    """`override` laid over `base`: objects merge by key, everything else is replaced. A changed `kind` replaces its object."""
+    """`override` laid over `base`: objects merge by key, everything else is replaced. A changed `kind` replaces its
+    object.
+    """
     if not isinstance(base, dict) or not isinstance(override, dict):
         return override
     if "kind" in override and override["kind"] != base.get("kind"):

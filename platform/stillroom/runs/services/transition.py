@@ -97,7 +97,9 @@ def run_event(
 
 
 def announce_run(run: Run) -> None:
-    """On commit, tell those who watch the run's project that it changed. Carries ids; viewers read what they may see."""
+    """On commit, tell those who watch the run's project that it changed. Carries ids; viewers read what they may
+    see.
+    """
     payload = {"run": run.id, "project": run.project_id}
     groups = (pubsub.project_group(run.project_id), pubsub.org_group(run.tenant_id))
 

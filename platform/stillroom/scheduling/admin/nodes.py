@@ -13,7 +13,6 @@ from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.safestring import SafeString
-from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from stillroom.core.errors import StillroomError
@@ -31,6 +30,7 @@ from stillroom.tenants.admin.base import (
     attempt,
     moment,
     page,
+    page_action,
     show_secret,
 )
 from stillroom.tenants.admin.wording import NOTHING, age, memory, plural
@@ -74,11 +74,11 @@ class DeviceInline(ReadOnlyInline):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         return with_holder(super().get_queryset(request))
 
-    @display(description="Memory")
+    @admin.display(description="Memory")
     def size(self, row: Device) -> str:
         return memory(row.memory_bytes)
 
-    @display(description="State")
+    @admin.display(description="State")
     def state(self, row: Any) -> SafeString:
         return device_state(row, held=bool(row.run_id))
 
@@ -101,7 +101,8 @@ class NodeAdmin(ConsoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         there = ~models.Q(devices__status=Device.Status.GONE)
-        return super().get_queryset(request).annotate(n=models.Count("devices", filter=there))
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(n=models.Count("devices", filter=there))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
@@ -113,15 +114,15 @@ class NodeAdmin(ConsoleAdmin):
         found = super().get_actions_detail(request, object_id)
         return [entry for entry in found if entry.action_name.rpartition("_")[2] not in hidden]
 
-    @display(description="State", ordering="status")
+    @admin.display(description="State", ordering="status")
     def state(self, row: Node) -> SafeString:
         return node_state(row)
 
-    @display(description="Last heartbeat", ordering="heartbeat_at")
+    @admin.display(description="Last heartbeat", ordering="heartbeat_at")
     def beat(self, row: Node) -> str:
         return "never" if row.heartbeat_at is None else f"{age(row.heartbeat_at)} ago"
 
-    @display(description="Devices", ordering="n")
+    @admin.display(description="Devices", ordering="n")
     def device_count(self, row: Any) -> int:
         return int(row.n)
 
@@ -171,7 +172,7 @@ class NodeAdmin(ConsoleAdmin):
         attempt(request, change)
         return HttpResponseRedirect(self.object_address(node_id))
 
-    @action(description="Cordon…", url_path="cordon")
+    @page_action("Cordon…", url_path="cordon")
     def cordon(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """No new runs."""
         back, node = self.object_address(object_id), self._node(object_id)
@@ -179,7 +180,7 @@ class NodeAdmin(ConsoleAdmin):
         question = Question(title=f"Cordon {node.name}?", button="Cordon node", back=back, effects=effects)
         return self._change(request, object_id, question, Node.Status.CORDONED)
 
-    @action(description="Uncordon…", url_path="uncordon")
+    @page_action("Uncordon…", url_path="uncordon")
     def uncordon(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Runs again."""
         back, node = self.object_address(object_id), self._node(object_id)
@@ -187,7 +188,7 @@ class NodeAdmin(ConsoleAdmin):
         question = Question(title=f"Uncordon {node.name}?", button="Uncordon node", back=back, effects=effects)
         return self._change(request, object_id, question, Node.Status.READY)
 
-    @action(description="Drain…", url_path="drain")
+    @page_action("Drain…", url_path="drain")
     def drain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """No new runs, and those that run there move."""
         node, runs = self._node(object_id), node_runs(object_id)
@@ -206,7 +207,7 @@ class NodeAdmin(ConsoleAdmin):
         )
         return self._change(request, object_id, question, Node.Status.DRAINING)
 
-    @action(description="New token…", url_path="renew")
+    @page_action("New token…", url_path="renew")
     def renew(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Replace the token; the old one ends."""
         node = self._node(object_id)
@@ -247,19 +248,19 @@ class DeviceAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
-    @display(description="Device", ordering="node__name")
+    @admin.display(description="Device", ordering="node__name")
     def label(self, row: Device) -> str:
         return f"{row.node.name} / {row.index}"
 
-    @display(description="Memory")
+    @admin.display(description="Memory")
     def size(self, row: Device) -> str:
         return memory(row.memory_bytes)
 
-    @display(description="State", ordering="status")
+    @admin.display(description="State", ordering="status")
     def state(self, row: Any) -> SafeString:
         return device_state(row, held=bool(row.run_id))
 
-    @display(description="Held by")
+    @admin.display(description="Held by")
     def run(self, row: Any) -> str:
         return row.run_id or NOTHING
 
@@ -286,19 +287,19 @@ class DeviceAdmin(ConsoleAdmin):
 
         return view
 
-    @action(description="Quarantine…", url_path="quarantine")
+    @page_action("Quarantine…", url_path="quarantine")
     def quarantine(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Set aside until its node reports it clean."""
         effect = "Takes no new run until its node reports that nothing of an earlier run is left on it."
         return self._set(Device.Status.QUARANTINED, "Quarantine {}", effect)(request, object_id)
 
-    @action(description="Mark broken…", url_path="broken")
+    @page_action("Mark broken…", url_path="broken")
     def broken(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Set aside until an administrator says otherwise."""
         effect = "Takes no run until an administrator releases it, also after its node was restarted."
         return self._set(Device.Status.BROKEN, "Mark {} broken", effect)(request, object_id)
 
-    @action(description="Release…", url_path="release")
+    @page_action("Release…", url_path="release")
     def release(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Put it back into service."""
         return self._set(Device.Status.FREE, "Release {}", "Takes runs again at the next decision.")(request, object_id)
@@ -317,16 +318,17 @@ class AcceleratorKindAdmin(ConsoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         there = ~models.Q(devices__status=Device.Status.GONE)
-        return super().get_queryset(request).annotate(n=models.Count("devices", filter=there))
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(n=models.Count("devices", filter=there))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return ("name",) if obj else ()
 
-    @display(description="Memory", ordering="memory_bytes")
+    @admin.display(description="Memory", ordering="memory_bytes")
     def size(self, row: AcceleratorKind) -> str:
         return memory(row.memory_bytes)
 
-    @display(description="Devices", ordering="n")
+    @admin.display(description="Devices", ordering="n")
     def device_count(self, row: Any) -> int:
         return int(row.n)
 

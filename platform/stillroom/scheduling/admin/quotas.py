@@ -8,12 +8,11 @@ from django import forms
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from stillroom.scheduling.models import AcceleratorKind, Allocation, Quota
 from stillroom.scheduling.services.quotas import Effect, quota_effect, quota_remove, quota_set
-from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, page
+from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, page, page_action
 from stillroom.tenants.admin.wording import clock, plural
 from stillroom.tenants.models import Organisation
 
@@ -23,8 +22,12 @@ MOST_DEVICES = 100_000
 class QuotaForm(forms.Form):
     """A maximum. `previewed` remembers which values the person has seen the effect of."""
 
-    tenant = forms.ModelChoiceField(None, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose")
-    kind = forms.ModelChoiceField(None, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose")
+    tenant: forms.ModelChoiceField[Organisation] = forms.ModelChoiceField(
+        None, label="Organisation", widget=UnfoldAdminSelectWidget, empty_label="Choose"
+    )
+    kind: forms.ModelChoiceField[AcceleratorKind] = forms.ModelChoiceField(
+        None, label="Kind", widget=UnfoldAdminSelectWidget, empty_label="Choose"
+    )
     max_devices = forms.IntegerField(
         min_value=0,
         max_value=MOST_DEVICES,
@@ -107,13 +110,14 @@ class QuotaAdmin(ConsoleAdmin):
             tenant_id=models.OuterRef("tenant_id"), device__kind_id=models.OuterRef("kind_id"), to_at__isnull=True
         )
         count = held.order_by().values("tenant_id").annotate(n=models.Count("id")).values("n")
-        return super().get_queryset(request).annotate(held=models.Subquery(count, output_field=models.IntegerField()))
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(held=models.Subquery(count, output_field=models.IntegerField()))
 
-    @display(description="In use of maximum", ordering="max_devices")
+    @admin.display(description="In use of maximum", ordering="max_devices")
     def use(self, row: Any) -> str:
         return f"{row.held or 0} of {row.max_devices}"
 
-    @display(description="Changed", ordering="updated_at")
+    @admin.display(description="Changed", ordering="updated_at")
     def changed(self, row: Quota) -> str:
         return clock(row.updated_at)
 
@@ -134,8 +138,7 @@ class QuotaAdmin(ConsoleAdmin):
             if "save" in request.POST and form.cleaned_data["previewed"] == form.seen:
                 return self._save(request, form)
             effect = quota_effect(**form.values)
-            form.data = form.data.copy()
-            form.data["previewed"] = form.seen
+            form.data = {**request.POST.dict(), "previewed": form.seen}
         title = "New quota" if row is None else f"Quota of {row.tenant.name}, {row.kind_id}"
         names = dict(Organisation.objects.values_list("id", "name")) if effect and effect.moved else {}
         return page(
@@ -160,7 +163,7 @@ class QuotaAdmin(ConsoleAdmin):
         attempt(request, change)
         return HttpResponseRedirect(self.list_address())
 
-    @action(description="Remove…", url_path="remove")
+    @page_action("Remove…", url_path="remove")
     def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Back to no maximum, with the effect shown first."""
         row = Quota.objects.select_related("tenant").filter(id=object_id).first()

@@ -1,4 +1,6 @@
-"""The scheduler's pass: read everything under one lock, decide, write leases, wake nodes. And the sweep that wakes again."""
+"""The scheduler's pass: read everything under one lock, decide, write leases, wake nodes. And the sweep that wakes
+again.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ def _explain(waits: list[Wait]) -> None:
 
 
 def settle_unclaimed() -> None:
-    """Runs that somebody stopped after assignment and before the node claimed them: nothing has started, so they move at once."""
+    """Runs that somebody stopped after assignment and before the node claimed them: nothing has started, so they
+    move at once.
+    """
     for run in Run.objects.select_for_update().filter(state=State.ASSIGNED).exclude(intent=Intent.RUN).order_by("id"):
         target = after_stop(Intent(run.intent))
         release(run, outcome=run.intent)

@@ -87,7 +87,7 @@ def kind_save(*, kind: AcceleratorKind, actor: str, actor_ip: str | None = None)
         action="kind.change" if old else "kind.create",
         object_id=kind.name,
         tenant_id=None,
-        before=old,
+        before=dict(old) if old else None,
         after={"title": kind.title, "memory_bytes": kind.memory_bytes, "weight": kind.weight},
     )
     return kind

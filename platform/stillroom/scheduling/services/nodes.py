@@ -64,7 +64,9 @@ def node_authenticate(presented: tokens.Presented) -> Node:
 
 
 def node_attach(*, node: Node, incarnation: str, hostname: str, version: str, devices: Sequence[FoundDevice]) -> Node:
-    """An agent has started: record its devices. A new incarnation has killed what older ones left, so their attempts are over."""
+    """An agent has started: record its devices. A new incarnation has killed what older ones left, so their attempts
+    are over.
+    """
     node = Node.objects.select_for_update().get(id=node.id)
     if node.incarnation != incarnation:
         _close_old_incarnation(node)
@@ -94,7 +96,9 @@ def _close_old_incarnation(node: Node) -> None:
 
 
 def node_heartbeat(*, node: Node, incarnation: str, held: Sequence[tuple[str, int]]) -> list[Beat]:
-    """Renew the leases of the runs that the node holds; tells for each whether it still holds it. Raises Conflict for an old incarnation."""
+    """Renew the leases of the runs that the node holds; tells for each whether it still holds it. Raises Conflict
+    for an old incarnation.
+    """
     if node.incarnation != incarnation:
         raise Conflict("Another agent has attached as this node.", code="node.replaced")
     at = now()

@@ -85,18 +85,18 @@ def run_act(*, run_id: str, act: Act, actor: str, actor_ip: str | None, reason: 
             run_resume(run=run, actor=actor)
         case Act.BUMP:
             _bump(run)
-    run = Run.objects.get(id=run_id)
+    changed: Run = Run.objects.get(id=run_id)
     audit(
         actor=actor,
         actor_ip=actor_ip,
         action=f"run.{act.value}",
         object_id=run_id,
-        tenant_id=run.tenant_id,
+        tenant_id=changed.tenant_id,
         before=before,
-        after=_shape(run),
+        after=_shape(changed),
         reason=reason,
     )
-    return run
+    return changed
 
 
 def _bump(run: Run) -> None:

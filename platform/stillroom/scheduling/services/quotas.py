@@ -32,9 +32,9 @@ class Moved:
 class Effect:
     """What a maximum would do now.
 
-    old: the maximum in force (None: no maximum). held: devices the organisation holds. running_over: its running runs that
-    do not fit under the new maximum, newest first; they are not stopped. never: its waiting runs that ask for more than the
-    maximum. moved: every waiting run, of any organisation, that would be decided otherwise.
+    old: the maximum in force (None: no maximum). held: devices the organisation holds. running_over: its running runs
+    that do not fit under the new maximum, newest first; they are not stopped. never: its waiting runs that ask for more
+    than the maximum. moved: every waiting run, of any organisation, that would be decided otherwise.
     """
 
     old: int | None
@@ -98,7 +98,9 @@ def _words(decision: Assign | Wait) -> str:
 def quota_set(
     *, tenant_id: str, kind: str, max_devices: int, actor: str, actor_ip: str | None = None, reason: str = ""
 ) -> Quota:
-    """Set the most devices of a kind that an organisation may hold. The scheduler follows at its next pass; nothing stops."""
+    """Set the most devices of a kind that an organisation may hold. The scheduler follows at its next pass; nothing
+    stops.
+    """
     row = Quota.objects.select_for_update().filter(tenant_id=tenant_id, kind_id=kind).first()
     before = None if row is None else {"kind": kind, "max_devices": row.max_devices}
     row = row or Quota(tenant_id=tenant_id, kind_id=kind)

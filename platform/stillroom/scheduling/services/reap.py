@@ -1,4 +1,6 @@
-"""The reaper: attempts whose lease ran out are closed and their runs go on. A heartbeat is the only failure detector."""
+"""The reaper: attempts whose lease ran out are closed and their runs go on. A heartbeat is the only failure
+detector.
+"""
 
 from __future__ import annotations
 

@@ -102,7 +102,9 @@ def _json(found: Chart) -> bytes:
 
 
 def _binary(found: Chart) -> bytes:
-    """Header as in JSON with lengths instead of columns; then x, value of each line and x, mean, lo, hi, n of each group."""
+    """Header as in JSON with lengths instead of columns; then x, value of each line and x, mean, lo, hi, n of each
+    group.
+    """
     header = {
         "type": "chart",
         "series": [{**_plain(line), "points": len(line.x)} for line in found.series],
@@ -122,7 +124,9 @@ def logs(
     direction: Literal["forward", "backward"] = "forward",
     q: str = "",
 ) -> object:
-    """Log lines in order. Forward: after the cursor, from the start without one. Backward: before it, from the end without one."""
+    """Log lines in order. Forward: after the cursor, from the start without one. Backward: before it, from the end
+    without one.
+    """
     limit = max(1, min(limit, MAX_LOG_LIMIT))
     with run_access(request.door, run) as (_, found):
         if direction == "forward":

@@ -20,7 +20,9 @@ door = Door(tags=["telemetry"])
 
 @door.post("/runs/{run}/points", needs=Can.RUN_WRITE, response=StoredOut)
 def points(request: DoorRequest, run: str) -> object:
-    """Store one numbered batch of points, logs and progress, exactly once. JSON or MessagePack; see the wire reference."""
+    """Store one numbered batch of points, logs and progress, exactly once. JSON or MessagePack; see the wire
+    reference.
+    """
     stored = _store(request, run, _read(request))
     listeners = 0
     if stored.frame is not None:

@@ -1,4 +1,5 @@
-"""Chart queries: exact when it fits, otherwise first, minimum, maximum and last of each bucket. No extreme is ever lost.
+"""Chart queries: exact when it fits, otherwise first, minimum, maximum and last of each bucket. No extreme is ever
+lost.
 
 Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB 2014.
 """
@@ -133,7 +134,8 @@ def _line(run_id: str, key: str, x: Floats, value: Floats, step: Any, max_points
 
 
 def m4(x: Floats, value: Floats, buckets: int) -> tuple[Any, int]:
-    """Indices of the first, lowest, highest and last point of each of `buckets` equal ranges of x, and the fullest bucket's size.
+    """Indices of the first, lowest, highest and last point of each of `buckets` equal ranges of x, and the fullest
+    bucket's size.
 
     `x` is sorted and `value` finite. At most four indices a bucket, in order.
     """

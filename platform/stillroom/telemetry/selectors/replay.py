@@ -39,7 +39,8 @@ def position(run_id: str) -> Position | None:
 def snapshot(run_id: str, *, keys: list[str] | None, max_points: int) -> tuple[Position, bytes]:
     """Everything visible now, at most about `max_points` a series with extremes kept, and the position it is true for.
 
-    The fence row is read under a share lock: a batch that commits meanwhile waits, so that no point of a later batch slips in.
+    The fence row is read under a share lock: a batch that commits meanwhile waits, so that no point of a later batch
+    slips in.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -80,7 +81,9 @@ def _thin(points: Points, max_points: int) -> Points:
 
 
 def deltas(run_id: str, since: Position, until: int) -> list[bytes] | None:
-    """One frame per batch after `since` up to `until`, in order; None when there are too many to be worth it. Two queries."""
+    """One frame per batch after `since` up to `until`, in order; None when there are too many to be worth it. Two
+    queries.
+    """
     if until - since.seq > MAX_REPLAYED_BATCHES:
         return None
     series: dict[int, dict[str, Points]] = defaultdict(dict)

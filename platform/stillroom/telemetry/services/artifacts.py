@@ -48,7 +48,9 @@ def stored_file(tenant_id: str, sha256: str) -> Path:
 
 
 def artifact_receive(*, tenant_id: str, chunks: Iterable[bytes], sha256: str | None) -> tuple[str, int]:
-    """Write a stream into the store; returns hash and size. Raises TooLarge, Invalid on a wrong hash, StorageFull. No query."""
+    """Write a stream into the store; returns hash and size. Raises TooLarge, Invalid on a wrong hash, StorageFull.
+    No query.
+    """
     if sha256 is not None and not SHA256.match(sha256):
         raise Invalid("sha256 has 64 lower-case hex digits.", fields={"sha256": "64 lower-case hex digits."})
     folder = settings.ENV.artifacts / tenant_id / "incoming"
@@ -89,7 +91,9 @@ def artifact_receive(*, tenant_id: str, chunks: Iterable[bytes], sha256: str | N
 
 
 def artifact_publish(*, run_id: str, epoch: int, path: str, sha256: str, size_bytes: int) -> ArtifactFile:
-    """Make stored content a file of this attempt. Raises Conflict when the attempt is over; repeating it changes nothing."""
+    """Make stored content a file of this attempt. Raises Conflict when the attempt is over; repeating it changes
+    nothing.
+    """
     fence = RunFence.objects.select_for_update().filter(run_id=run_id).first()
     if fence is None:
         raise NotFound("This run")

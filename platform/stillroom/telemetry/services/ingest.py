@@ -24,7 +24,9 @@ IDLE_FLUSH_MS, WATCHED_FLUSH_MS = 1000, 200
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The answer to a batch: the last batch stored, what the sender shall do, and the frame for viewers (None: a repetition)."""
+    """The answer to a batch: the last batch stored, what the sender shall do, and the frame for viewers (None: a
+    repetition).
+    """
 
     last_seq: int
     intent: str
@@ -40,7 +42,8 @@ update run_fence f set last_seq = %(seq)s, last_hash = %(hash)s, ingested_at = c
 returning f.log_lines, f.key_count, r.intent, r.project_id
 """
 
-# `last` follows the last point that arrived; `low` and `high` are over finite values. Key order keeps writers from deadlock.
+# `last` follows the last point that arrived; `low` and `high` are over finite values. Key order keeps writers from
+# deadlock.
 _SUMMARISE = """
 insert into series (tenant_id, run_id, key, n, last, last_step, low, low_step, high, high_step, non_finite)
 select %(tenant)s, %(run)s, * from unnest(%(key)s::text[], %(n)s::bigint[], %(last)s::float8[], %(last_step)s::bigint[],
@@ -49,15 +52,19 @@ select %(tenant)s, %(run)s, * from unnest(%(key)s::text[], %(n)s::bigint[], %(la
 on conflict (run_id, key) do update set
        n = series.n + excluded.n, last = excluded.last, last_step = excluded.last_step,
        low = least(series.low, excluded.low), high = greatest(series.high, excluded.high),
-       low_step = case when series.low <= excluded.low or excluded.low is null then series.low_step else excluded.low_step end,
-       high_step = case when series.high >= excluded.high or excluded.high is null then series.high_step else excluded.high_step end,
+       low_step = case when series.low <= excluded.low or excluded.low is null
+                       then series.low_step else excluded.low_step end,
+       high_step = case when series.high >= excluded.high or excluded.high is null
+                        then series.high_step else excluded.high_step end,
        non_finite = series.non_finite + excluded.non_finite
 returning key, id, (xmax = 0)
 """
 
 _STORE = """
-insert into series_chunk (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns)
-select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high, 1, c.columns
+insert into series_chunk
+       (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns)
+select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high, 1,
+       c.columns
   from unnest(%(series)s::bigint[], %(n)s::int[], %(step_lo)s::bigint[], %(step_hi)s::bigint[], %(low)s::float8[],
        %(high)s::float8[], %(columns)s::bytea[]) as c(series_id, n, step_lo, step_hi, low, high, columns)
 """
@@ -66,7 +73,8 @@ select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.ste
 def ingest(*, run_id: str, batch: Batch) -> Stored:
     """Store a batch of the open tenant's run once, or say why not.
 
-    Raises Conflict with code ingest.stale_epoch, ingest.gap (with `last_seq`) or ingest.seq_conflict; NotFound; Invalid when
+    Raises Conflict with code ingest.stale_epoch, ingest.gap (with `last_seq`) or ingest.seq_conflict; NotFound;
+    Invalid when
     the run has too many keys. The caller publishes `frame` after commit. Four statements for any number of series.
     """
     with connection.cursor() as cursor:
@@ -172,7 +180,8 @@ def _summary_columns(series: dict[str, Points]) -> dict[str, list[Any]]:
 def _write_logs(cursor: Any, run_id: str, batch: Batch, first_line: int) -> None:
     body = zstandard.ZstdCompressor(level=3).compress(orjson.dumps(batch.logs))
     cursor.execute(
-        "insert into log_chunk (tenant_id, run_id, epoch, seq, first_line, n, lines) values (%s, %s, %s, %s, %s, %s, %s)",
+        "insert into log_chunk (tenant_id, run_id, epoch, seq, first_line, n, lines) "
+        "values (%s, %s, %s, %s, %s, %s, %s)",
         [current_tenant(), run_id, batch.epoch, batch.seq, first_line, len(batch.logs), body],
     )
 

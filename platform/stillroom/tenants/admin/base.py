@@ -1,6 +1,6 @@
 """What all pages of the console share: who may enter, confirmation with a reason, secrets shown once, CSV.
 
-The audit trail is the console's only log: Django's own entries are not written, and its history page leads to the trail.
+The audit trail is the console's only log: Django's own entries are not written, its history page leads to the trail.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import urlencode
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import display
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from stillroom.core.errors import StillroomError
@@ -120,14 +120,22 @@ def _plain(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def page_action(description: str, *, url_path: str) -> Callable[[View], View]:
+    """A link of a row and of an object's page to a view of its own; the view asks before it acts."""
+    return cast(Callable[[View], View], action(description=description, url_path=url_path))
+
+
 def moment(name: str, label: str) -> Callable[[Any], str]:
     """A field of a form that shows a point in time in full."""
 
-    @display(description=f"{label} (UTC)")
+    @admin.display(description=f"{label} (UTC)")
     def shown(row: Any) -> str:
         return stamp(getattr(row, name))
 
-    return shown  # type: ignore[no-any-return]
+    return shown
 
 
 class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
@@ -148,7 +156,7 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
         rows: models.QuerySet[Any] = super().get_queryset(request)
         return rows
 
-    @display(description="Organisation", ordering="tenant__name")
+    @admin.display(description="Organisation", ordering="tenant__name")
     def organisation(self, row: Any) -> str:
         return row.tenant.name if row.tenant else NOTHING
 

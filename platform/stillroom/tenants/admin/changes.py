@@ -28,7 +28,7 @@ def user_change(*, user: User, actor: str, actor_ip: str | None) -> None:
         action="user.change",
         object_id=user.id,
         tenant_id=None,
-        before=old,
+        before=dict(old),
         after={"name": user.name, "is_active": user.is_active, "is_staff": user.is_staff},
     )
 
@@ -93,7 +93,7 @@ def membership_change(
 
 def token_end(*, token_id: str, actor: str, actor_ip: str | None, reason: str) -> ApiToken:
     """Revoke anybody's token; revoking twice is no error."""
-    row = ApiToken.objects.select_for_update().filter(id=token_id).first()
+    row: ApiToken | None = ApiToken.objects.select_for_update().filter(id=token_id).first()
     if row is None:
         raise NotFound("This token")
     if row.revoked_at is None:

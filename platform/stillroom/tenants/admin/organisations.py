@@ -10,7 +10,6 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
 from stillroom.core.errors import StillroomError
@@ -24,6 +23,7 @@ from stillroom.tenants.admin.base import (
     attempt,
     moment,
     page,
+    page_action,
     show_secret,
 )
 from stillroom.tenants.admin.changes import membership_add, membership_change
@@ -57,7 +57,7 @@ class MemberInline(ReadOnlyInline):
     fields = readonly_fields = ("user", "role", "since")
     verbose_name_plural = "Members"
 
-    @display(description="Since")
+    @admin.display(description="Since")
     def since(self, row: Membership) -> str:
         return clock(row.created_at)
 
@@ -81,13 +81,14 @@ class OrganisationAdmin(ConsoleAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         count = Membership.objects.filter(tenant_id=models.OuterRef("pk")).order_by().values("tenant_id")
         number = models.Subquery(count.annotate(n=models.Count("id")).values("n"), output_field=models.IntegerField())
-        return super().get_queryset(request).annotate(member_count=Coalesce(number, 0))
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(member_count=Coalesce(number, 0))
 
-    @display(description="Members", ordering="member_count")
+    @admin.display(description="Members", ordering="member_count")
     def people(self, row: Any) -> int:
         return int(row.member_count)
 
-    @display(description="Made", ordering="created_at")
+    @admin.display(description="Made", ordering="created_at")
     def made(self, row: Organisation) -> str:
         return clock(row.created_at)
 
@@ -140,7 +141,7 @@ class MembershipAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("tenant", "user") if obj else ()
 
-    @display(description="Since", ordering="created_at")
+    @admin.display(description="Since", ordering="created_at")
     def since(self, row: Membership) -> str:
         return clock(row.created_at)
 
@@ -150,7 +151,7 @@ class MembershipAdmin(ConsoleAdmin):
         else:
             membership_add(membership=obj, **actor_of(request))
 
-    @action(description="Remove…", url_path="remove")
+    @page_action("Remove…", url_path="remove")
     def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End a membership, with a reason."""
         row = self.get_object(request, object_id)

@@ -7,12 +7,20 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.decorators import action, display
 
 from stillroom.accounts.models import User
 from stillroom.core.errors import StillroomError
 from stillroom.core.tenancy import ADMIN
-from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, moment, show_secret
+from stillroom.tenants.admin.base import (
+    ConsoleAdmin,
+    Question,
+    actor_of,
+    ask,
+    attempt,
+    moment,
+    page_action,
+    show_secret,
+)
 from stillroom.tenants.admin.changes import token_end, user_change, user_reset_password
 from stillroom.tenants.admin.wording import NOTHING, clock
 from stillroom.tenants.models import ApiToken
@@ -43,22 +51,22 @@ class UserAdmin(ConsoleAdmin):
             kwargs["label"], kwargs["help_text"] = LABELS[db_field.name]
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
-    @display(description="Active", boolean=True, ordering="is_active")
+    @admin.display(description="Active", boolean=True, ordering="is_active")
     def active(self, row: User) -> bool:
         return row.is_active
 
-    @display(description="Administrator", boolean=True, ordering="is_staff")
+    @admin.display(description="Administrator", boolean=True, ordering="is_staff")
     def administrator(self, row: User) -> bool:
         return row.is_staff
 
-    @display(description="Last sign-in", ordering="last_login")
+    @admin.display(description="Last sign-in", ordering="last_login")
     def signed_in(self, row: User) -> str:
         return clock(row.last_login)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         user_change(user=obj, **actor_of(request))
 
-    @action(description="Reset password…", url_path="password-reset")
+    @page_action("Reset password…", url_path="password-reset")
     def reset_password(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """A generated password, shown once."""
         row = self.get_object(request, object_id)
@@ -128,23 +136,23 @@ class ApiTokenAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
-    @display(description="Scopes")
+    @admin.display(description="Scopes")
     def may(self, row: ApiToken) -> str:
         return ", ".join(row.scopes) or NOTHING
 
-    @display(description="State")
+    @admin.display(description="State")
     def state(self, row: ApiToken) -> str:
         return "revoked" if row.revoked_at else "usable" if row.is_usable else "expired"
 
-    @display(description="Last used", ordering="last_used_at")
+    @admin.display(description="Last used", ordering="last_used_at")
     def used(self, row: ApiToken) -> str:
         return clock(row.last_used_at)
 
-    @display(description="Expires", ordering="expires_at")
+    @admin.display(description="Expires", ordering="expires_at")
     def ends(self, row: ApiToken) -> str:
         return row.expires_at.strftime("%-d %b %Y")
 
-    @action(description="Revoke…", url_path="revoke")
+    @page_action("Revoke…", url_path="revoke")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End a token, with a reason."""
         row = self.get_object(request, object_id)

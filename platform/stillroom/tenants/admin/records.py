@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from stillroom.tenants.admin.base import ConsoleAdmin, csv_response, record
 from stillroom.tenants.admin.wording import NOTHING, stamp
@@ -41,11 +40,11 @@ class AuditEntryAdmin(ConsoleAdmin):
         export = path("export.csv", self.admin_site.admin_view(self.export), name="tenants_auditentry_export")
         return [export, *super().get_urls()]
 
-    @display(description="When (UTC)", ordering="id")
+    @admin.display(description="When (UTC)", ordering="id")
     def when(self, row: AuditEntry) -> str:
         return stamp(row.at)
 
-    @display(description="Change")
+    @admin.display(description="Change")
     def change(self, row: AuditEntry) -> str:
         """What became different, in one line."""
         before, after = row.before or {}, row.after or {}
@@ -56,11 +55,11 @@ class AuditEntryAdmin(ConsoleAdmin):
         ]
         return ", ".join(pairs)[:160] or NOTHING
 
-    @display(description="Before")
+    @admin.display(description="Before")
     def was(self, row: AuditEntry) -> SafeString | str:
         return _pretty(row.before)
 
-    @display(description="After")
+    @admin.display(description="After")
     def became(self, row: AuditEntry) -> SafeString | str:
         return _pretty(row.after)
 

@@ -1,4 +1,6 @@
-"""`manage.py demo`: a demo organisation with a user, a leaderboard, and one small run of each family. Safe to repeat."""
+"""`manage.py demo`: a demo organisation with a user, a leaderboard, and one small run of each family. Safe to
+repeat.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ class Command(BaseCommand):
                     member=member,
                     slug=PROJECT,
                     name="First steps",
-                    description="One small run of each family, on real data, launched when this installation first started.",
+                    description="One small run of each family, on real data, from this installation's first start.",
                 )
                 self._launch(member, project)
         answer = {"email": EMAIL, "password": password, "org": SLUG, "project": PROJECT}
@@ -108,8 +110,8 @@ class Command(BaseCommand):
                 member=member,
                 values={
                     "name": "Digits autoencoder, fixed budget",
-                    "description": "Reconstruction loss of the small autoencoder on real 8x8 digit images after a fixed number of "
-                    "steps. Learning rates are the recipe's defaults, not tuned.",
+                    "description": "Reconstruction loss of the small autoencoder on real 8x8 digit images after a "
+                    "fixed number of steps. Learning rates are chosen by hand, not tuned.",
                     "recipe": recipe.name,
                     "frozen": frozen,
                     "metric": recipe.primary_metric.key,

@@ -59,7 +59,9 @@ class Command(BaseCommand):
 
 
 class Patience:
-    """After a gap of its own or of the database the reaper waits one full lease: nobody could have renewed meanwhile."""
+    """After a gap of its own or of the database the reaper waits one full lease: nobody could have renewed
+    meanwhile.
+    """
 
     def __init__(self) -> None:
         self._lease_s = settings.ENV.lease_s + SKEW_S
