@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from stillroom.local.control import status as installation_status
+from stillroom.local.home import Home
 from stillroom.local.ports import free_port
 from stillroom.local.privileges import service_account
 from stillroom.local.services import temporary_root
@@ -25,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Found = TypeVar("Found")
 
 PATIENCE_S = 240.0
+BUSY_PERCENT = 25.0
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "LOST")
 # Short leases, so that what a lost attempt leads to is seen within seconds.
 PACE = {"STILLROOM_LEASE_S": "20", "STILLROOM_HEARTBEAT_S": "2", "STILLROOM_GRACE_S": "10"}
@@ -85,7 +88,7 @@ class Platform:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Each process of the installation by name."""
-        return {row["name"]: row for row in json.loads(self.manage("status", "--json"))["processes"]}
+        return {row["name"]: row for row in installation_status(Home(self.home))["processes"]}
 
     def pid(self, name: str) -> int:
         """The process id of a named process."""
@@ -135,14 +138,12 @@ class Platform:
         return list(zip(found[0]["x"], found[0]["value"], strict=True)) if found else []
 
     def training(self) -> psutil.Process | None:
-        """The process that executes a run on the local node: a child of the agent that has a run's folder open as
-        its own.
-        """
+        """The process on the local node that executes a run: of the agent's interpreters, the one that computes."""
         agent = psutil.Process(self.pid("node"))
-        for child in agent.children(recursive=True):
-            if "models_core" in " ".join(child.cmdline()) and "runs" in child.cwd():
-                return child
-        return None
+        cores = [child for child in agent.children(recursive=True) if "models_core" in child.cmdline()]
+        busy = [(core.cpu_percent(interval=0.2), core) for core in cores]
+        load, core = max(busy, key=lambda found: found[0], default=(0.0, None))
+        return core if load > BUSY_PERCENT else None
 
 
 @contextmanager

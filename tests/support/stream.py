@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
@@ -39,7 +40,7 @@ class Follower(threading.Thread):
         while self.state not in ENDED or (self.position or (0, 0)) < self.head:
             try:
                 self._follow()
-            except (OSError, WebSocketException, TimeoutError):
+            except (OSError, WebSocketException, TimeoutError, httpx.HTTPError):
                 continue
 
     def _follow(self) -> None:

@@ -1,0 +1,140 @@
+"""The newcomer's path in a real browser: sign in, launch each recipe from its form, watch it live, compare, rank, stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from models_core.catalog import recipes
+from support.platform import ROOT, Platform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+
+# Nothing that reaches out of the machine, and no sandbox that needs privileges.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WAIT_MS = 30_000
+RUN_MS = 240_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium of the system, or Playwright's own. Absent: skipped for a developer, an error in CI."""
+    with sync_playwright() as playwright:
+        system = shutil.which("chromium") or shutil.which("chromium-browser")
+        try:
+            found = playwright.chromium.launch(executable_path=system, args=ARGUMENTS)
+        except Exception as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no browser: {error}")
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, installation: Platform) -> Iterator[Page]:
+    """A signed-in page whose console stays free of errors."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=installation.url)
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    sign_in(page, installation)
+    yield page
+    context.close()
+    assert [text for text in complaints if "401" not in text] == []
+
+
+def sign_in(page: Page, installation: Platform) -> None:
+    page.goto("/")
+    expect(page).to_have_url(re.compile("/signin"))
+    page.get_by_label(re.compile("e-?mail", re.I)).fill(installation.email)
+    page.get_by_label("Password").fill(installation.password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).not_to_have_url(re.compile("/signin"))
+
+
+def run_in(page: Page) -> str:
+    expect(page).to_have_url(re.compile(r"/runs/r_\w+"))
+    found = re.search(r"r_[0-9A-Z]+", page.url)
+    assert found is not None
+    return found.group(0)
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_a_recipe_from_its_form_to_its_chart(page: Page, installation: Platform, recipe: str) -> None:
+    page.goto("/o/demo/submit")
+    page.get_by_role("link", name=re.compile(recipes()[recipe].title, re.I)).first.click()
+    expect(page).to_have_url(re.compile(f"/submit/{recipe}"))
+    page.get_by_role("button", name=re.compile("^Launch", re.I)).click()
+    run = run_in(page)
+    expect(page.get_by_text("Running", exact=True).first).to_be_visible(timeout=RUN_MS)
+    expect(page.locator("canvas").first).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible(timeout=RUN_MS)
+    assert installation.run(run)["state"] == "SUCCEEDED"
+
+
+def test_a_wrong_value_is_shown_at_its_field(page: Page) -> None:
+    page.goto("/o/demo/submit/optimizer_benchmark")
+    steps = page.get_by_label("Steps", exact=True)
+    steps.fill("-5")
+    page.get_by_role("button", name=re.compile("^Launch", re.I)).click()
+    expect(page).to_have_url(re.compile("/submit/"))
+    expect(steps).to_be_focused()
+    expect(steps).to_have_attribute("aria-invalid", "true")
+
+
+def test_a_live_run_can_be_watched_and_stopped(page: Page, installation: Platform) -> None:
+    example = min(recipes()["optimizer_benchmark"].examples, key=lambda example: example.cost_s)
+    spec = {**example.spec.model_dump(mode="json"), "steps": 100_000, "checkpoint_every": 1000}
+    run = installation.submit("optimizer_benchmark", spec, name="Adam on digits, long")
+    page.goto(f"/o/demo/runs/{run}")
+    expect(page.get_by_text("Running", exact=True).first).to_be_visible(timeout=RUN_MS)
+    expect(page.locator("canvas").first).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(re.compile(r"of 100,000")).first).to_be_visible(timeout=RUN_MS)
+    page.wait_for_timeout(4000)
+    picture(page, "run-live")
+    page.get_by_role("button", name=re.compile("^Stop")).first.click()
+    dialog = page.get_by_role("dialog")
+    if dialog.is_visible():
+        dialog.get_by_role("button", name=re.compile("^Stop")).click()
+    expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible(timeout=RUN_MS)
+    assert installation.run(run)["state"] == "CANCELLED"
+
+
+def test_runs_are_grouped_compared_and_ranked(page: Page, installation: Platform) -> None:
+    example = min(recipes()["optimizer_benchmark"].examples, key=lambda example: example.cost_s)
+    base = {**example.spec.model_dump(mode="json"), "steps": 60, "eval_every": 20}
+    arms = [{"name": f"sgd {rate}", "spec": {"optimizer": {"kind": "sgd", "lr": rate}}} for rate in (0.01, 0.1)]
+    payload = {"name": "Rates", "recipe": "optimizer_benchmark", "spec": base, "arms": arms, "seeds": [0, 1]}
+    study = installation.api("POST", f"/orgs/demo/projects/{installation.project}/studies", payload)
+    board = {"name": "Sixty steps", "recipe": "optimizer_benchmark", "frozen": {"steps": 60}, "metric": "eval/loss", "goal": "min", "seeds": 2}
+    made = installation.api("POST", "/benchmarks", board)
+    page.goto(f"/leaderboards/{made['id']}")
+    for run in study["runs"]:
+        assert installation.wait(run)["state"] == "SUCCEEDED"
+    expect(page.get_by_text("sgd 0.1").first).to_be_visible(timeout=WAIT_MS)
+    page.goto(f"/o/demo/compare?runs={','.join(study['runs'])}")
+    expect(page.locator("canvas").first).to_be_visible()
+    page.goto(f"/o/demo/p/{installation.project}/runs")
+    expect(page.get_by_text("sgd 0.01").first).to_be_visible()
+
+
+def test_the_console_shows_capacity_and_queue(page: Page) -> None:
+    page.goto("/admin/")
+    expect(page.get_by_text("Capacity").first).to_be_visible()
+
+
+def picture(page: Page, name: str) -> None:
+    """Renew a picture of the documentation, when asked to."""
+    if os.environ.get("STILLROOM_PICTURES"):
+        target = ROOT / "docs" / "images"
+        target.mkdir(exist_ok=True)
+        page.screenshot(path=Path(target) / f"{name}.png")
