@@ -9,6 +9,7 @@ from collections.abc import Callable
 from celery import Celery
 from celery.worker import WorkController, state
 from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from workers.app import create_app
 
@@ -24,8 +25,8 @@ class WakeConsumer:
     """A Celery worker in a thread of the agent, and a watch over it in another.
 
     Its pool is `solo`: the task only hands over to the agent, and so never occupies the consumer for longer than that.
-    A consumer whose broker dies between a message and its acknowledgement reconnects but never reads again (kombu 5.7.0);
-    nothing in it notices, so the watch compares what waits in the queue with what was heard.
+    A consumer whose broker dies between a message and its acknowledgement reconnects but never reads again (kombu
+    5.7.0), and nothing in it notices: so the watch compares what waits in the queue with what was heard.
     """
 
     def __init__(
@@ -106,10 +107,5 @@ def _waiting(app: Celery, queue: str) -> int:
     try:
         with app.connection_for_read() as connection:
             return int(connection.channel().client.llen(queue))
-    except (KombuError, OSError, *_broker_errors(app)):
+    except (KombuError, RedisError, OSError):
         return 0
-
-
-def _broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
-    connection = app.connection_for_read()
-    return (*connection.connection_errors, *connection.channel_errors)

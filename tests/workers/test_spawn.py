@@ -91,28 +91,13 @@ os.write(int(sys.argv[1]), " ".join(map(str, found)).encode())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_run_can_be_somebody_else(start: Start) -> None:
-    script = "import os, sys; os.write(int(sys.argv[1]), f'{os.getuid()} {os.getgid()} {os.getgroups()}'.encode())"
+def test_a_run_can_be_somebody_else() -> None:
+    limits = ["--parent", str(os.getpid()), "--open-files", "64", "--user", "65534:65534"]
+    program = ["--", "/bin/sh", "-c", "id -u; id -g; id -G"]
     launched = subprocess.run(
-        [
-            sys.executable,
-            "-I",
-            "-S",
-            LAUNCHER,
-            "--parent",
-            str(os.getpid()),
-            "--open-files",
-            "64",
-            "--user",
-            "65534:65534",
-        ]
-        + ["--", "/bin/sh", "-c", "id -u; id -g; id -G"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-I", "-S", LAUNCHER, *limits, *program], capture_output=True, text=True, check=True
     )
     assert launched.stdout.split() == ["65534"] * 3
-    assert said(start(script).events).startswith(f"{os.getuid()} ")
 
 
 def test_a_child_of_a_killed_agent_dies(tmp_path: Path, eventually: Callable[..., None]) -> None:

@@ -30,9 +30,16 @@ class Content:
     def points(self) -> int:
         return sum(len(one.step) for one in self.series)
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.series or self.logs or self.progress)
+
     def encode(self, epoch: int, seq: int) -> bytes:
         """The batch as it travels."""
         return encode_batch(epoch, seq, self.series, self.logs, self.progress)
+
+    def without_logs(self) -> Content:
+        return replace(self, logs=[])
 
     def coalesced(self) -> Content:
         """At most four points a series: first, lowest, highest and last. Logs and progress stay."""

@@ -73,10 +73,11 @@ class Spool:
         with self._lock:
             return sum(s.size_bytes for s in self._segments if s.last > self._acked) / self._limit_bytes
 
-    def append(self, payload: bytes) -> int:
-        """Write the next record and give its number. Raises SpoolFull."""
+    def append(self, payload: bytes, *, beyond_limit: bool = False) -> int:
+        """Write the next record and give its number. beyond_limit: for last words. Raises SpoolFull."""
         with self._lock:
-            self._make_room(_HEAD.size + len(payload))
+            if not beyond_limit:
+                self._make_room(_HEAD.size + len(payload))
             segment = self._segment_to_write()
             seq = segment.last + 1
             record = _head(seq, payload) + payload

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from stillroom_client.points import LogLine
 from workers.sandbox.batch import Batcher, Content
-from workers.sandbox.console import Console, clean
+from workers.sandbox.console import Console
 from workers.sandbox.intake import Intake, Listener
 from workers.sandbox.spool import Spool, SpoolFull
 
@@ -85,9 +85,7 @@ class Stream:
         self._selector.close()
         self._report_refused(everything=True)
         self.seal()
-        note = self._take_drop_note()
-        if note is not None:
-            self._append(Content(logs=[note]))
+        self._say_what_was_dropped(beyond_limit=True)
         return self._spool.last_seq
 
     def say(self, level: str, message: str) -> None:
@@ -140,36 +138,34 @@ class Stream:
                 self.say("warning", f"{count} lines of {name} were left out: too many a second.")
 
     def _store(self, content: Content) -> None:
+        """Spool as much of it as there is room for: everything, or no logs, or only extremes of series, or nothing."""
         fill = self._spool.fill
-        if fill >= DROP_LOGS_FROM:
-            self._dropped_logs += len(content.logs)
-            content.logs = []
-        if fill >= COALESCE_FROM:
-            thinned = content.coalesced()
-            self._dropped_points += content.points - thinned.points
-            content = thinned
-        note = self._take_drop_note() if fill < DROP_LOGS_FROM else None
-        if note is not None:
-            content.logs.append(note)
-        self._append(content)
+        bare = content.without_logs()
+        forms = [content, bare, bare.coalesced()][(fill >= DROP_LOGS_FROM) + (fill >= COALESCE_FROM) :]
+        kept = next((form for form in forms if self._append(form)), Content())
+        self._dropped_logs += len(content.logs) - len(kept.logs)
+        self._dropped_points += content.points - kept.points
+        if fill < DROP_LOGS_FROM:
+            self._say_what_was_dropped()
 
-    def _append(self, content: Content) -> None:
-        if not (content.series or content.logs or content.progress):
-            return
+    def _append(self, content: Content, *, beyond_limit: bool = False) -> bool:
+        """False when there is no room."""
+        if content.is_empty:
+            return True
         try:
-            self._spool.append(content.encode(self._epoch, self._spool.last_seq + 1))
+            self._spool.append(content.encode(self._epoch, self._spool.last_seq + 1), beyond_limit=beyond_limit)
         except SpoolFull:
-            self._dropped_logs += len(content.logs)
-            self._dropped_points += content.points
-            return
+            return False
         self._wake()
+        return True
 
-    def _take_drop_note(self) -> LogLine | None:
+    def _say_what_was_dropped(self, *, beyond_limit: bool = False) -> None:
         if not (self._dropped_logs or self._dropped_points):
-            return None
+            return
         message = (
             f"The node's spool was full: {self._dropped_logs} log lines and {self._dropped_points} points were left "
             "out. Extremes of each series were kept while there was room."
         )
-        self._dropped_logs = self._dropped_points = 0
-        return LogLine(time.time(), "warning", "log", clean(message))
+        note = LogLine(time.time(), "warning", "log", message)
+        if self._append(Content(logs=[note]), beyond_limit=beyond_limit):
+            self._dropped_logs = self._dropped_points = 0
