@@ -156,6 +156,7 @@ class Agent:
             nursery.serve(TICK_S)
             spares.maintain()
         log.info("stopping")
+        pulse.leave()
         if consumer is not None:
             consumer.stop()
         spares.close()

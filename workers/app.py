@@ -14,7 +14,7 @@ def create_app(broker_url: str, queue: str, execute: Callable[[str, int], None])
 
     Acknowledged early, with no result, no remote control and no queue that nobody reads.
     """
-    app = Celery("workers", fixups=[], broker=broker_url, set_as_current=False)
+    app = Celery("workers", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_acks_late=False,
         task_reject_on_worker_lost=False,

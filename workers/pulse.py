@@ -46,6 +46,7 @@ class PulseLoop:
         self._wanted = threading.Event()
         self._ended = threading.Event()
         self._draining = False
+        self._leaving = False
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -55,6 +56,11 @@ class PulseLoop:
     def kick(self) -> None:
         """Beat now: somebody says that there is news about a run here."""
         self._wanted.set()
+
+    def leave(self) -> None:
+        """Say now, and from now on, that the node takes no more work."""
+        self._leaving = True
+        self.beat()
 
     def stop(self) -> None:
         """Returns at once."""
@@ -67,7 +73,10 @@ class PulseLoop:
         sent_at = time.monotonic()
         try:
             pulse = self._agent.heartbeat(
-                self._incarnation, [Assignment(run, epoch) for run, epoch in attempts], timeout_s=self._timeout_s
+                self._incarnation,
+                [Assignment(run, epoch) for run, epoch in attempts],
+                timeout_s=self._timeout_s,
+                leaving=self._leaving,
             )
         except ConnectionFailed as error:
             log.warning("heartbeat: %s", error)

@@ -126,9 +126,12 @@ class AgentApi:
             float(data["grace_s"]),
         )
 
-    def heartbeat(self, incarnation: str, runs: Sequence[Assignment], *, timeout_s: float) -> Pulse:
-        """Renew every lease of this node. Tried once: whoever calls it beats again anyway."""
-        body = {"incarnation": incarnation, "runs": [{"run": one.run, "epoch": one.epoch} for one in runs]}
+    def heartbeat(
+        self, incarnation: str, runs: Sequence[Assignment], *, timeout_s: float, leaving: bool = False
+    ) -> Pulse:
+        """Renew every lease of this node. Tried once: whoever calls it beats again anyway. leaving: send no more work."""
+        held = [{"run": one.run, "epoch": one.epoch} for one in runs]
+        body = {"incarnation": incarnation, "runs": held, "leaving": leaving}
         data = self._post("/agent/heartbeat", body, retries=ONCE, timeout_s=timeout_s)
         return Pulse(
             tuple(

@@ -70,22 +70,6 @@ class Platform:
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def server_command(self, *arguments: str) -> str:
-        """Run a command that needs the database, as the supervisor's own children are given it."""
-        web = psutil.Process(self.pid("web"))
-        keep = ("DATABASE_", "REDIS_URL", "STILLROOM_")
-        inherited = {name: value for name, value in web.environ().items() if name.startswith(keep)}
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**self.env, **inherited},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def status(self) -> dict[str, dict[str, Any]]:
         """Each process of the installation by name."""
         return {row["name"]: row for row in installation_status(Home(self.home))["processes"]}
@@ -158,9 +142,9 @@ def platform() -> Iterator[Platform]:
         try:
             found.manage("up", "--detach", "--no-demo")
             found.url = json.loads(found.manage("status", "--json"))["url"]
-            sign_in = json.loads(found.server_command("demo", "--json", "--empty"))
+            sign_in = json.loads(found.manage("demo", "--json", "--empty"))
             found.email, found.password = sign_in["email"], sign_in["password"]
-            found.token = found.server_command(
+            found.token = found.manage(
                 "token", "--user", found.email, "--org", "demo", "--scope", "admin"
             ).strip()
             found.api("POST", "/orgs/demo/projects", {"slug": found.project, "name": "Journeys"})

@@ -1,11 +1,10 @@
-"""The server's Celery application: publishes wake-ups, and runs short `ctl` jobs. Nothing is decided from a message."""
+"""The server's Celery application: it only publishes wake-ups. Nothing is decided from a message."""
 
 from __future__ import annotations
 
 import os
 
 from celery import Celery
-from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stillroom.config.settings")
 
@@ -32,8 +31,5 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     task_create_missing_queues=False,
-    task_queues=[Queue("ctl")],
-    task_default_queue="ctl",
 )
 app.set_default()
-app.autodiscover_tasks()

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -113,6 +114,33 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
     if env.heartbeat_s * 3 > env.lease_s:
         raise EnvError("STILLROOM_LEASE_S must be at least three times STILLROOM_HEARTBEAT_S.")
     return env
+
+
+def at_home(env: Env) -> Env:
+    """`env`, completed by what an installation in its home keeps: the secret key, and its embedded servers' addresses.
+
+    So that commands work beside a running `manage.py up` without any variable set. Explicit settings win.
+    """
+    kept, state = _json(env.home / "secrets.json"), _json(env.home / "state.json")
+    ports = state.get("ports") or {}
+    changes: dict[str, Any] = {}
+    if not env.secret_key and kept.get("secret_key"):
+        changes["secret_key"] = kept["secret_key"]
+    if not (env.database_url or env.database_app_url) and ports.get("postgres"):
+        password = quote(kept.get("postgres_password", ""), safe="")
+        changes["database_url"] = f"postgresql://stillroom:{password}@127.0.0.1:{ports['postgres']}/stillroom"
+    if env.redis_url == Env.redis_url and ports.get("valkey"):
+        password = quote(kept.get("valkey_password", ""), safe="")
+        changes["redis_url"] = f"redis://:{password}@127.0.0.1:{ports['valkey']}/0"
+    return replace(env, **changes)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _parse(name: str, text: str, kind: str) -> Any:

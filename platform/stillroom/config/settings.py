@@ -8,7 +8,7 @@ import structlog
 
 from stillroom.config import env as environment
 
-ENV = environment.read()
+ENV = environment.at_home(environment.read())
 
 SECRET_KEY = ENV.secret_key or "unset: only commands that touch no secret run without STILLROOM_SECRET_KEY"
 DEBUG = ENV.debug
@@ -197,14 +197,14 @@ UNFOLD = {
     "SITE_TITLE": "Stillroom administration",
     "SITE_HEADER": "Administration",
     "SITE_SUBHEADER": "Stillroom",
-    "SITE_URL": "/",
+    "SITE_URL": None,
     "SITE_SYMBOL": "science",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "5px",
     "STYLES": ["stillroom.config.console.navigation.style"],
     "SIDEBAR": {"show_search": False, "navigation": "stillroom.config.console.navigation.sidebar"},
-    "ACCOUNT": {"navigation": [{"title": "Account", "link": "/account"}]},
+    "ACCOUNT": {"navigation": [{"title": "Back to Stillroom", "link": "/"}]},
     "COLORS": {
         "base": {
             "50": "#F5F7F7",

@@ -111,8 +111,6 @@ def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Pr
     env, repository = installation.server_env(), installation.repository
     uvicorn = ("uvicorn", "stillroom.config.asgi:application", "--host", "127.0.0.1", "--port", str(installation.port))
     limits = ("--no-access-log", "--ws-max-size", "65536", "--timeout-graceful-shutdown", "5")
-    celery = ("celery", "-A", "stillroom.config.celery:app", "worker", "-Q", "ctl", "-n", "ctl@local")
-    small = ("--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "-l", "WARNING")
     return [
         Process(
             name="web",
@@ -130,15 +128,6 @@ def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Pr
             cwd=repository,
             after=("web",),
             settle_s=0.5,
-        ),
-        Process(
-            name="ctl",
-            argv=(sys.executable, "-m", *celery, *small),
-            env=env,
-            cwd=repository,
-            after=("web",),
-            settle_s=0.5,
-            stop_timeout_s=15.0,
         ),
     ]
 

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from stillroom.runs.models import Attempt, Run, RunEvent
-from stillroom.tenants.admin.base import ConsoleAdmin, moment, page_action, record
+from stillroom.tenants.admin.base import ConsoleAdmin, moment, page_action, plain_id, record
 from stillroom.tenants.admin.wording import NOTHING, age, clock
 
 EVENTS_SHOWN = 200
@@ -79,7 +79,7 @@ class RunAdmin(ConsoleAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Only what can be done to a run in this state."""
-        run = Run.objects.filter(id=object_id).first()
+        run = Run.objects.filter(id=plain_id(object_id)).first()
         able = {"bump", "pause", "cancel"} if run is not None and run.state == "QUEUED" else {"release", "cancel"}
         if run is None or run.is_terminal:
             able = set()
@@ -92,7 +92,7 @@ class RunAdmin(ConsoleAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """One run in detail. Writes that it was read, by whom, into the organisation's trail."""
-        run = Run.objects.filter(id=object_id).first()
+        run = Run.objects.filter(id=plain_id(object_id)).first()
         more: dict[str, Any] = dict(extra_context or {})
         if run is not None:
             record(request, action="run.read", object_id=run.id, tenant_id=run.tenant_id)

@@ -31,6 +31,7 @@ class Node(models.Model):
     """A machine that executes runs. It belongs to the installation, not to a tenant.
 
     `status` is what the administrator wants; whether the node is alive follows from its heartbeat.
+    `accepting` is what its agent says: False while it leaves.
     """
 
     class Status(models.TextChoices):
@@ -46,6 +47,7 @@ class Node(models.Model):
     incarnation = models.CharField(max_length=64, blank=True)
     hostname = models.CharField(max_length=200, blank=True)
     version = models.CharField(max_length=32, blank=True)
+    accepting = models.BooleanField(default=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

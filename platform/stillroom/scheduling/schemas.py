@@ -47,6 +47,7 @@ class HeldIn(StrictSchema):
 class HeartbeatIn(StrictSchema):
     incarnation: Id
     runs: Annotated[list[HeldIn], Field(max_length=4096)] = []
+    leaving: bool = False
 
 
 class BeatOut(Schema):

@@ -113,6 +113,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         db_table = "audit_log"
+        verbose_name_plural = "audit entries"
         indexes = (models.Index(fields=["tenant", "-id"], name="audit_by_tenant"),)
 
     def __str__(self) -> str:

@@ -129,6 +129,7 @@ def test_declarations_load_no_array_library() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_run_is_deterministic_stops_when_asked_and_resumes_bit_for_bit(recipe: Recipe, cache_dir: str) -> None:
     spec = shrunk(recipe)
     whole = list(events_of(recipe, spec, cache_dir=cache_dir))
@@ -139,7 +140,8 @@ def test_run_is_deterministic_stops_when_asked_and_resumes_bit_for_bit(recipe: R
     known = {info.key for info in recipe.metrics}
     assert {key for event in whole if isinstance(event, Metric) for key in event.values} <= known
     assert recipe.primary_metric.key in {key for _, key in reported}
-    assert all(np.isfinite(value) for value in reported.values())
+    # Infinity may mean "not reached"; nothing may be undefined.
+    assert not any(np.isnan(value) for value in reported.values())
     progress = [event for event in whole if isinstance(event, Progress)]
     assert progress[-1].step == progress[-1].total
     assert artifacts(whole)

@@ -83,7 +83,7 @@ def test_up_says_where_it_is_ready(running: Installed) -> None:
     assert found["phase"] == "ready"
     assert found["url"] == f"http://127.0.0.1:{running.port}"
     states = {process["name"]: process["state"] for process in found["processes"]}
-    assert {states[name] for name in ("postgres", "valkey", "web", "scheduler", "ctl")} == {"ready"}
+    assert {states[name] for name in ("postgres", "valkey", "web", "scheduler")} == {"ready"}
     assert running.answers()
 
 
@@ -103,7 +103,7 @@ def test_only_provisioning_sees_the_owner_of_the_database(running: Installed) ->
     environments = {
         row["name"]: Path(f"/proc/{row['pid']}/environ").read_bytes()
         for row in running.home.read_state().processes
-        if row["name"] in ("web", "scheduler", "ctl")
+        if row["name"] in ("web", "scheduler")
     }
     assert len(environments) == 3
     assert not any(b"\0DATABASE_URL=" in b"\0" + environ for environ in environments.values())

@@ -1,7 +1,7 @@
 """The site at `/admin/`: every view inside `admin_tx`, sign-in through the web app.
 
-Models register with the site while their modules load, and the site's pages use those modules; so the pages are imported
-when they are first asked for.
+Models register with the site while their modules load, and the site's pages use those modules; so the pages are
+imported when they are first asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.cache import never_cache
@@ -99,6 +99,10 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
         wanted = request.GET.get("next", "")
         safe = wanted if wanted.startswith("/admin/") else "/admin/"
         return HttpResponseRedirect(f"/signin?{urlencode({'next': safe})}")
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Not here: people change their own password where they sign in."""
+        raise Http404
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Sign out and return to the sign-in page."""

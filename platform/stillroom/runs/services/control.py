@@ -10,10 +10,9 @@ from django.utils import timezone
 
 from stillroom.core import queue
 from stillroom.core.errors import Conflict
-from stillroom.core.tenancy import APP
 from stillroom.runs.lifecycle import Intent, State
 from stillroom.runs.models import Attempt, Run, RunFence, RunLease, Study
-from stillroom.runs.services.transition import announce_run, intent_raise, lock_runs, run_transition
+from stillroom.runs.services.transition import announce_run, intent_raise, lock_runs, open_alias, run_transition
 from stillroom.tenants.callers import Member
 
 
@@ -44,7 +43,7 @@ def _want(run: Run, intent: Intent, at_once: State, actor: str, message: str) ->
         lease = RunLease.objects.filter(run=run, epoch=run.epoch).first()
         if lease is not None and lease.node_id:
             target, run_id, epoch = f"node.{lease.node_id}", run.id, run.epoch
-            transaction.on_commit(lambda: queue.wake(target, run_id, epoch) and None, using=APP)
+            transaction.on_commit(lambda: queue.wake(target, run_id, epoch) and None, using=open_alias())
     elif run.is_terminal and intent is not Intent.CANCEL:
         raise Conflict(f"The run has ended: {run.state}.", code="run.ended")
     return run

@@ -47,7 +47,7 @@ def run_transition(
     )
     if not changed:
         return False
-    run.refresh_from_db(using=_alias())
+    run.refresh_from_db(using=open_alias())
     run_event(run, actor=actor, from_state=old, to_state=to, code=code, message=message, detail=detail or {})
     if to in (State.QUEUED, *TERMINAL):
         notify_queue()
@@ -64,7 +64,7 @@ def intent_raise(run: Run, *, intent: Intent, actor: str, message: str = "") -> 
         .update(intent=intent)
     )
     if changed:
-        run.refresh_from_db(using=_alias())
+        run.refresh_from_db(using=open_alias())
         state = State(run.state)
         run_event(run, actor=actor, from_state=state, to_state=state, code=f"intent.{intent.value}", message=message)
         notify_queue()
@@ -107,12 +107,12 @@ def announce_run(run: Run) -> None:
         for group in groups:
             pubsub.announce(group, "run", payload)
 
-    transaction.on_commit(send, using=_alias())
+    transaction.on_commit(send, using=open_alias())
 
 
 def notify_queue() -> None:
     """Wake the scheduler when this transaction commits."""
-    with connections[_alias()].cursor() as cursor:
+    with connections[open_alias()].cursor() as cursor:
         cursor.execute("select pg_notify(%s, '')", [QUEUE_CHANNEL])
 
 
@@ -121,7 +121,8 @@ def lock_runs(ids: Iterable[str]) -> list[Run]:
     return list(Run.objects.select_for_update().filter(id__in=list(ids)).order_by("id"))
 
 
-def _alias() -> str:
+def open_alias() -> str:
+    """The database alias of the open scope, for commit hooks and raw SQL."""
     scope = current_scope()
     assert scope is not None
     return scope.alias

@@ -31,6 +31,7 @@ from stillroom.tenants.admin.base import (
     moment,
     page,
     page_action,
+    plain_id,
     show_secret,
 )
 from stillroom.tenants.admin.wording import NOTHING, age, memory, plural
@@ -57,7 +58,7 @@ def attach_command(token: str) -> str:
     return f"STILLROOM_URL={url} STILLROOM_NODE_TOKEN={token} python -m workers"
 
 
-def with_holder(devices: models.QuerySet[Any]) -> models.QuerySet[Any]:
+def with_holder(devices: models.QuerySet[Any]) -> Any:
     """Devices with `run_id`: the run that holds each now."""
     held = Allocation.objects.filter(device_id=models.OuterRef("pk"), to_at__isnull=True)
     return devices.annotate(run_id=models.Subquery(held.values("run_id")[:1]))
@@ -71,7 +72,7 @@ class DeviceInline(ReadOnlyInline):
     ordering = ("kind", "index")
     verbose_name_plural = "Devices"
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         return with_holder(super().get_queryset(request))
 
     @admin.display(description="Memory")
@@ -99,7 +100,7 @@ class NodeAdmin(ConsoleAdmin):
     actions_detail: ClassVar[Any] = ("cordon", "uncordon", "drain", "renew")
     actions_row: ClassVar[Any] = ("cordon", "uncordon", "drain", "renew")
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         there = ~models.Q(devices__status=Device.Status.GONE)
         rows: models.QuerySet[Any] = super().get_queryset(request)
         return rows.annotate(n=models.Count("devices", filter=there))
@@ -109,7 +110,7 @@ class NodeAdmin(ConsoleAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Only what changes something."""
-        node = Node.objects.filter(id=object_id).first()
+        node = Node.objects.filter(id=plain_id(object_id)).first()
         hidden = {"uncordon"} if node is None or node.status == Node.Status.READY else {"cordon"}
         found = super().get_actions_detail(request, object_id)
         return [entry for entry in found if entry.action_name.rpartition("_")[2] not in hidden]
@@ -242,7 +243,7 @@ class DeviceAdmin(ConsoleAdmin):
     actions_detail: ClassVar[Any] = ("quarantine", "broken", "release")
     actions_row: ClassVar[Any] = ("quarantine", "broken", "release")
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         return with_holder(super().get_queryset(request))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
@@ -316,7 +317,7 @@ class AcceleratorKindAdmin(ConsoleAdmin):
     ordering = ("name",)
     fields = ("name", "title", "memory_bytes", "weight")
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         there = ~models.Q(devices__status=Device.Status.GONE)
         rows: models.QuerySet[Any] = super().get_queryset(request)
         return rows.annotate(n=models.Count("devices", filter=there))

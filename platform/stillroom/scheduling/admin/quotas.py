@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 
 from stillroom.scheduling.models import AcceleratorKind, Allocation, Quota
 from stillroom.scheduling.services.quotas import Effect, quota_effect, quota_remove, quota_set
-from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, page, page_action
+from stillroom.tenants.admin.base import ConsoleAdmin, Question, actor_of, ask, attempt, page, page_action, plain_id
 from stillroom.tenants.admin.wording import clock, plural
 from stillroom.tenants.models import Organisation
 
@@ -105,7 +105,7 @@ class QuotaAdmin(ConsoleAdmin):
     ordering = ("tenant__name", "kind")
     actions_row: ClassVar[Any] = ("remove",)
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         held = Allocation.objects.filter(
             tenant_id=models.OuterRef("tenant_id"), device__kind_id=models.OuterRef("kind_id"), to_at__isnull=True
         )
@@ -127,7 +127,7 @@ class QuotaAdmin(ConsoleAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        row = Quota.objects.select_related("tenant").filter(id=object_id).first()
+        row = Quota.objects.select_related("tenant").filter(id=plain_id(object_id)).first()
         return HttpResponseRedirect(self.list_address()) if row is None else self._edit(request, row)
 
     def _edit(self, request: HttpRequest, row: Quota | None) -> HttpResponse:

@@ -63,7 +63,10 @@ def heartbeat(request: DoorRequest, payload: schemas.HeartbeatIn) -> object:
     """Renew all leases of this node at once, and hear what is wanted."""
     with _node(request) as node:
         beats = nodes.node_heartbeat(
-            node=node, incarnation=payload.incarnation, held=[(item.run, item.epoch) for item in payload.runs]
+            node=node,
+            incarnation=payload.incarnation,
+            held=[(item.run, item.epoch) for item in payload.runs],
+            leaving=payload.leaving,
         )
         return {
             "runs": [

@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
                 ("incarnation", models.CharField(blank=True, max_length=64)),
                 ("hostname", models.CharField(blank=True, max_length=200)),
                 ("version", models.CharField(blank=True, max_length=32)),
+                ("accepting", models.BooleanField(default=True)),
                 ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],

@@ -49,22 +49,25 @@ def _stale(run_id: str) -> Conflict:
 
 
 def run_claim(*, node: Node, run_id: str, epoch: int, incarnation: str) -> Claim:
-    """ASSIGNED to STARTING. Exactly one claim wins; raises Conflict `run.not_claimable` otherwise."""
+    """ASSIGNED to STARTING. Exactly one claim wins; raises Conflict `run.not_claimable` otherwise.
+
+    The agent that won may ask again before it reports a start: its answer may have been lost on the way.
+    """
     refused = Conflict("This run is not waiting for this node at this epoch.", code="run.not_claimable")
     run = (
         Run.objects.select_for_update(of=("self",))
         .select_related("project", "tenant")
-        .filter(id=run_id, epoch=epoch, state=State.ASSIGNED, intent=Intent.RUN)
+        .filter(id=run_id, epoch=epoch, state__in=[State.ASSIGNED, State.STARTING], intent=Intent.RUN)
         .first()
     )
     lease = RunLease.objects.select_for_update().filter(run_id=run_id, epoch=epoch, node_id=node.id).first()
     if run is None or lease is None or lease.lease_until <= now() or node.incarnation != incarnation:
         raise refused
-    resume = (
-        CheckpointRecord.objects.filter(run=run, status=CheckpointRecord.Status.COMPLETE)
-        .order_by("-step", "-epoch")
-        .first()
-    )
+    if run.state == State.STARTING:
+        if lease.incarnation != incarnation:
+            raise refused
+        return _claim_of(run, epoch)
+    resume = _newest_checkpoint(run)
     step = resume.step if resume else None
     message = "" if step is None else f"Resumes from step {step:,}."
     if not run_transition(run, to=State.STARTING, actor=f"node {node.name}", code="claimed", message=message):
@@ -72,8 +75,17 @@ def run_claim(*, node: Node, run_id: str, epoch: int, incarnation: str) -> Claim
     lease.lease_until, lease.incarnation = now() + timedelta(seconds=settings.ENV.lease_s), incarnation
     lease.save(update_fields=["lease_until", "incarnation"])
     Attempt.objects.filter(run=run, epoch=epoch).update(claimed_at=now(), resume_step=step)
+    return _claim_of(run, epoch)
+
+
+def _newest_checkpoint(run: Run) -> CheckpointRecord | None:
+    complete = CheckpointRecord.objects.filter(run=run, status=CheckpointRecord.Status.COMPLETE)
+    return complete.order_by("-step", "-epoch").first()
+
+
+def _claim_of(run: Run, epoch: int) -> Claim:
     devices = Allocation.objects.filter(run=run, epoch=epoch, to_at__isnull=True).order_by("device__index")
-    return Claim(run, list(devices.values_list("device__kind_id", "device__index")), resume)
+    return Claim(run, list(devices.values_list("device__kind_id", "device__index")), _newest_checkpoint(run))
 
 
 def _own(node: Node, run_id: str, epoch: int, states: tuple[State, ...]) -> Run:

@@ -63,7 +63,8 @@ def read_snapshot() -> Snapshot:
         for order, row in enumerate(rows.values(*fields))
     ]
     alive = at - timedelta(seconds=settings.ENV.lease_s)
-    usable = Device.objects.filter(node__status=Node.Status.READY, node__heartbeat_at__gt=alive).exclude(
+    nodes = Node.objects.filter(status=Node.Status.READY, accepting=True, heartbeat_at__gt=alive)
+    usable = Device.objects.filter(node__in=nodes).exclude(
         status__in=[Device.Status.BROKEN, Device.Status.GONE]
     )
     devices = list(usable.values("id", "node_id", "kind_id", "index", "status"))

@@ -7,14 +7,14 @@ from datetime import datetime
 from django.db import connections
 from django.utils import timezone
 
-from stillroom.core.tenancy import SCHED
 from stillroom.runs.models import Attempt, Run, RunFence
+from stillroom.runs.services.transition import open_alias
 from stillroom.scheduling.models import Allocation, Device, UsageRecord
 
 
 def now() -> datetime:
     """The database's clock: the only one that leases are compared with."""
-    with connections[SCHED].cursor() as cursor:
+    with connections[open_alias()].cursor() as cursor:
         cursor.execute("select clock_timestamp()")
         found: datetime = cursor.fetchone()[0]
     return found

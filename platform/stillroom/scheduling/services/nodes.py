@@ -71,7 +71,8 @@ def node_attach(*, node: Node, incarnation: str, hostname: str, version: str, de
     if node.incarnation != incarnation:
         _close_old_incarnation(node)
     node.incarnation, node.hostname, node.version, node.heartbeat_at = incarnation, hostname, version, now()
-    node.save(update_fields=["incarnation", "hostname", "version", "heartbeat_at"])
+    node.accepting = True
+    node.save(update_fields=["incarnation", "hostname", "version", "heartbeat_at", "accepting"])
     seen = set()
     for found in devices:
         kind, _ = AcceleratorKind.objects.get_or_create(name=found.kind, defaults={"memory_bytes": found.memory_bytes})
@@ -95,14 +96,16 @@ def _close_old_incarnation(node: Node) -> None:
             RunLease.objects.filter(run_id=run.id).update(incarnation="")
 
 
-def node_heartbeat(*, node: Node, incarnation: str, held: Sequence[tuple[str, int]]) -> list[Beat]:
+def node_heartbeat(
+    *, node: Node, incarnation: str, held: Sequence[tuple[str, int]], leaving: bool = False
+) -> list[Beat]:
     """Renew the leases of the runs that the node holds; tells for each whether it still holds it. Raises Conflict
     for an old incarnation.
     """
     if node.incarnation != incarnation:
         raise Conflict("Another agent has attached as this node.", code="node.replaced")
     at = now()
-    Node.objects.filter(id=node.id).update(heartbeat_at=at)
+    Node.objects.filter(id=node.id).update(heartbeat_at=at, accepting=not leaving)
     rows = RunLease.objects.select_for_update(no_key=True).filter(
         node_id=node.id, run_id__in=[run_id for run_id, _ in held]
     )

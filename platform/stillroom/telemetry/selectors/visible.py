@@ -12,6 +12,8 @@ from stillroom.telemetry.codec import Points, decode
 from stillroom.telemetry.models import SeriesChunk
 
 NOTHING_KEPT = -(2**63)
+# What a node measures of itself: its steps are seconds of the attempt, and no later attempt does them again.
+NEVER_REPEATED = "system/"
 
 
 def horizons(run_id: str) -> dict[int, int]:
@@ -36,7 +38,7 @@ def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, 
     parts: dict[str, list[Points]] = defaultdict(list)
     for key, epoch, columns in rows.values_list("series__key", "epoch", "columns"):
         points = decode(columns)
-        if epoch in limits:
+        if epoch in limits and not key.startswith(NEVER_REPEATED):
             keep = points.step <= limits[epoch]
             if not np.all(keep):
                 points = points[keep]

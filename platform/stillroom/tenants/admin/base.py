@@ -6,13 +6,16 @@ The audit trail is the console's only log: Django's own entries are not written,
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -22,6 +25,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from stillroom.core.errors import StillroomError
+from stillroom.core.ids import ALPHABET, DIGITS
 from stillroom.core.tenancy import ADMIN
 from stillroom.tenants.admin.wording import NOTHING, stamp
 from stillroom.tenants.callers import client_ip
@@ -29,6 +33,7 @@ from stillroom.tenants.services import audit
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 EXPORT_ROWS = 100_000
+ID = re.compile(rf"\A[a-z]_[{ALPHABET}]{{{DIGITS}}}\Z")
 
 
 def actor_of(request: HttpRequest) -> dict[str, Any]:
@@ -56,6 +61,15 @@ def attempt(request: HttpRequest, change: Callable[[], str]) -> bool:
         return False
     messages.success(request, said)
     return True
+
+
+def plain_id(part: str) -> str:
+    """An object's id from a part of an address, in Django's quoted form or as it is.
+
+    Django quotes the underscore as `_5F`, and would take the start of an id such as `n_3D00000000` for a quoted
+    character.
+    """
+    return part if ID.match(part) else unquote(part)
 
 
 class ReasonForm(forms.Form):
@@ -125,7 +139,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 def page_action(description: str, *, url_path: str) -> Callable[[View], View]:
     """A link of a row and of an object's page to a view of its own; the view asks before it acts."""
-    return cast(Callable[[View], View], action(description=description, url_path=url_path))
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def with_plain_id(self: Any, request: HttpRequest, object_id: str) -> Any:
+            return view(self, request, plain_id(object_id))
+
+        return cast(View, action(description=description, url_path=url_path)(with_plain_id))
+
+    return decorate
 
 
 def moment(name: str, label: str) -> Callable[[Any], str]:
@@ -186,7 +208,9 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponseRedirect:
         """What the audit trail says about this object."""
-        return HttpResponseRedirect(f"{reverse('admin:tenants_auditentry_changelist')}?{urlencode({'q': object_id})}")
+        return HttpResponseRedirect(
+            f"{reverse('admin:tenants_auditentry_changelist')}?{urlencode({'q': plain_id(object_id)})}"
+        )
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
@@ -198,6 +222,8 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
             "show_save_and_continue": False,
             **(extra_context or {}),
         }
+        if object_id is not None:
+            object_id = quote(plain_id(object_id))
         try:
             response: HttpResponse = super().changeform_view(request, object_id, form_url, more)
         except StillroomError as error:
@@ -221,7 +247,7 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]
 
     def object_address(self, object_id: str) -> str:
         """The address of one object's page."""
-        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id])
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(object_id)])
 
     def filtered(self, request: HttpRequest) -> models.QuerySet[Any]:
         """The rows that the list shows under the address's filters, all pages."""

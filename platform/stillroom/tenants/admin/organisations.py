@@ -78,7 +78,7 @@ class OrganisationAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return self.fields
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         count = Membership.objects.filter(tenant_id=models.OuterRef("pk")).order_by().values("tenant_id")
         number = models.Subquery(count.annotate(n=models.Count("id")).values("n"), output_field=models.IntegerField())
         rows: models.QuerySet[Any] = super().get_queryset(request)

@@ -132,6 +132,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "audit_log",
+                "verbose_name_plural": "audit entries",
                 "indexes": [models.Index(fields=["tenant", "-id"], name="audit_by_tenant")],
             },
         ),
