@@ -72,7 +72,7 @@ def serve(stdin: BinaryIO, sink: Sink, stop: Stop, *, cache_dir: str | None = No
 def apply_environment(env: Mapping[str, str]) -> None:
     """Set variables, also for what was read when the libraries were imported: jax's own settings and BLAS threads."""
     import jax
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     os.environ.update(env)
     for name, text in env.items():
