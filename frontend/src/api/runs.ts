@@ -148,12 +148,12 @@ export async function launchStudy(
   study: NewStudy,
   key: string,
 ): Promise<Study> {
-  return (await body(
+  return body(
     api.POST("/api/v1/orgs/{org}/projects/{project}/studies", {
       params: { path: { org, project }, header: { "Idempotency-Key": key } },
       body: study,
     }),
-  )) as Study;
+  );
 }
 
 export const studiesQuery = (org: string, project: string) =>

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { formatFixed, formatInteger, formatValue } from "@/lib/numbers";
+import { formatBytes, formatFixed, formatInteger, formatValue } from "@/lib/numbers";
 import { Icon } from "@/ui/Icon";
 import { Menu } from "@/ui/Menu";
 import "./charts.css";
@@ -42,18 +42,18 @@ export function ChartFrame(props: ChartFrameProps) {
       isolate(found);
       return;
     }
-    if (reading.current !== null) reading.current.textContent = readingText(found, source.get());
+    if (reading.current !== null) reading.current.textContent = readingText(found, source.get(), unit);
   };
   useEffect(() => {
     if (many) return;
     const show = (): void => {
       const node = reading.current;
       if (node !== null && node.closest(".chart:hover") === null)
-        node.textContent = readingText(null, source.get());
+        node.textContent = readingText(null, source.get(), unit);
     };
     show();
     return source.subscribe(show);
-  }, [source, many]);
+  }, [source, many, unit]);
 
   return (
     <section className="card chart" ref={root} aria-label={name}>
@@ -143,11 +143,12 @@ function MenuChoice({ text, onPick, close }: { text: string; onPick: () => void;
   );
 }
 
-function readingText(reading: Reading | null, scene: Scene): string {
+function readingText(reading: Reading | null, scene: Scene, unit: string): string {
   const line = scene.lines[0];
   if (line === undefined) return "";
   const value = reading?.values[0] ?? lastFinite(line.y);
-  return value === null ? "–" : formatValue(value);
+  if (value === null) return "–";
+  return unit === "bytes" ? formatBytes(value) : formatValue(value);
 }
 
 export function lastFinite(values: ArrayLike<number>): number | null {
@@ -158,6 +159,8 @@ export function lastFinite(values: ArrayLike<number>): number | null {
   return null;
 }
 
+const SPOKEN_EVERY_MS = 10_000;
+
 /** Said again only when it is asked for: the sentence follows at most every ten seconds. */
 function Sentence({ source, name, kind }: { source: SceneSource; name: string; kind: XKind }) {
   const [text, setText] = useState(() => sentenceOf(name, source.get(), kind));
@@ -165,14 +168,17 @@ function Sentence({ source, name, kind }: { source: SceneSource; name: string; k
   useEffect(() => {
     let timer: number | null = null;
     let spoken = 0;
+    let saidNothing = true;
     const tell = (): void => {
       timer = null;
       spoken = Date.now();
+      saidNothing = source.get().lines.length === 0;
       setText(sentenceOf(name, source.get(), kind));
       setDrawn(source.get().perBucket);
     };
     const soon = (): void => {
-      timer ??= window.setTimeout(tell, Math.max(50, 10_000 - (Date.now() - spoken)));
+      const pause = saidNothing ? 50 : Math.max(50, SPOKEN_EVERY_MS - (Date.now() - spoken));
+      timer ??= window.setTimeout(tell, pause);
     };
     tell();
     const unsubscribe = source.subscribe(soon);
@@ -182,9 +188,10 @@ function Sentence({ source, name, kind }: { source: SceneSource; name: string; k
     };
   }, [source, name, kind]);
   return (
-    <p className="visually-hidden">
-      {text} {drawn > 1 ? `Minimum and maximum of ${formatInteger(drawn)} points per pixel are drawn.` : ""}
-    </p>
+    <>
+      <p className="visually-hidden">{text}</p>
+      {drawn > 1 && <p className="chart-drawn">min and max of {formatInteger(drawn)} points per bucket</p>}
+    </>
   );
 }
 

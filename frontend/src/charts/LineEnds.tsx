@@ -26,7 +26,7 @@ export function LineEnds({
       <p>{reading === null ? "Last value" : `At ${formatX(reading.x, kind)}`}</p>
       <ul>
         {ends.map(({ line, value }) => (
-          <li key={line.label}>
+          <li key={`${line.style}:${line.label}`}>
             <Swatch index={line.style} />
             <b title={line.label}>{line.label}</b>
             <span>{Number.isNaN(value) ? "–" : formatValue(value)}</span>

@@ -8,7 +8,7 @@ export interface SparkPoints {
 const W = 96;
 const H = 22;
 
-/** One column shares one scale; the line ends in a dot, or in a cross where the last value is not finite. */
+/** One column shares one y scale, and x is the share of the run's budget; the line ends in a dot, or in a cross where the last value is not finite. */
 export function Sparkline({
   points,
   style,

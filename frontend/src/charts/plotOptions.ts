@@ -1,16 +1,15 @@
 /** One place for how every line chart looks and reacts. */
 
 import type uPlot from "uplot";
-import { formatPower, formatShort } from "@/lib/numbers";
+import { formatFixed, formatPower, formatShort } from "@/lib/numbers";
 import { readToken, styleOf } from "@/tokens/series";
 import { rolesOf } from "./plotData";
 import { drawCrosses, drawEnds, drawMarks } from "./plotDraw";
 import type { Scene, XKind } from "./scene";
 import { tickX } from "./sentences";
 
-/** uPlot's scale kinds; its enum is declared const and so has no values at run time. */
-const LINEAR = 1 as uPlot.Scale.Distr;
-const LOGARITHMIC = 3 as uPlot.Scale.Distr;
+// eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- uPlot's enum is declared const and has no values at run time
+const kinds: { readonly linear: uPlot.Scale.Distr; readonly log: uPlot.Scale.Distr } = { linear: 1, log: 3 };
 
 export type Range = readonly [number, number];
 
@@ -95,7 +94,8 @@ function yRange(view: PlotView, low: number | null, high: number | null): uPlot.
   if (low === null || high === null) return view.yLog ? [0.1, 1] : [0, 1];
   if (!view.yLog) return padded(low, high, view.fromZero);
   const floor = low > 0 ? low : high / 1e6;
-  return [10 ** Math.floor(Math.log10(floor) + 1e-9), 10 ** Math.ceil(Math.log10(high) - 1e-9)];
+  const room = Math.max(1.05, (high / floor) ** 0.06);
+  return [floor / room, high * room];
 }
 
 function xRange(view: PlotView, low: number | null, high: number | null): uPlot.Range.MinMax {
@@ -105,25 +105,55 @@ function xRange(view: PlotView, low: number | null, high: number | null): uPlot.
   return low === high ? [low - 0.5, high + 0.5] : [low, high];
 }
 
-/** Same decimals along an axis. */
+/** Steps of 1, 2 and 5. */
+const STEPS = Array.from({ length: 40 }, (_, at) => at - 20).flatMap((power) =>
+  [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
+);
+
+/** Same decimals along an axis, and as many as the step needs. */
 function tickTexts(splits: readonly number[]): string[] {
   const step = Math.abs((splits[1] ?? 0) - (splits[0] ?? 0));
   const top = Math.max(...splits.map(Math.abs));
   if (top >= 10_000) return splits.map(formatShort);
   if (top > 0 && top < 1e-3) return splits.map((value) => (value === 0 ? "0" : formatPower(value, 2)));
-  const decimals = step > 0 ? Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))) : 0;
-  return splits.map((value) => value.toFixed(decimals).replace("-", "\u2212"));
+  const decimals = step > 0 ? Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) : 3;
+  return splits.map((value) => formatFixed(value, Math.min(6, decimals)));
 }
 
-function logTexts(splits: readonly (number | null)[]): (string | null)[] {
-  const decades = splits.filter((value) => value !== null && Math.abs(Math.log10(value) % 1) < 1e-9).length;
+const linearAxis: uPlot.Axis = {
+  space: (_, __, ___, ____, room) => Math.max(28, room / 6),
+  incrs: STEPS,
+  values: (_, splits) => tickTexts(splits),
+};
+
+/** Every multiple of a decade inside the range. */
+function logSplits(low: number, high: number): number[] {
+  const splits: number[] = [];
+  for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power += 1) {
+    for (let factor = 1; factor < 10; factor += 1) {
+      const value = Number(`${factor}e${power}`);
+      if (value >= low && value <= high) splits.push(value);
+    }
+  }
+  return splits;
+}
+
+/** Decades are labelled, and 2 and 5 between them, or all, where there are few. */
+function logTexts(splits: readonly number[]): (string | null)[] {
+  const decades = Math.log10((splits.at(-1) ?? 1) / (splits[0] ?? 1));
+  const named = decades < 0.8 ? [1, 2, 3, 4, 5, 6, 8] : decades < 2.5 ? [1, 2, 5] : [1];
   return splits.map((value) => {
-    if (value === null) return null;
-    const exponent = Math.log10(value);
-    if (decades > 1 && Math.abs(exponent - Math.round(exponent)) > 1e-9) return null;
+    const factor = Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
+    if (!named.includes(factor)) return null;
     return value >= 1e-2 && value < 1e4 ? formatShort(value) : formatPower(value, 1);
   });
 }
+
+const logAxis: uPlot.Axis = {
+  splits: (_, __, low, high) => logSplits(low, high),
+  filter: (_, splits) => splits,
+  values: (_, splits) => logTexts(splits),
+};
 
 export function plotOptions(view: PlotView): uPlot.Options {
   const axis: uPlot.Axis = {
@@ -134,6 +164,8 @@ export function plotOptions(view: PlotView): uPlot.Options {
     gap: 3,
   };
   const scene = view.scene();
+  const roles = rolesOf(scene);
+  const drawnLine = (series: number): boolean => roles[series - 1]?.kind === "line";
   const sync: uPlot.Cursor.Sync = { key: view.syncKey, scales: ["x", null], setSeries: false };
   return {
     width: view.width,
@@ -143,26 +175,35 @@ export function plotOptions(view: PlotView): uPlot.Options {
     focus: { alpha: 0.25 },
     scales: {
       x: { time: false, range: (_, low, high) => xRange(view, low, high) },
-      y: { distr: view.yLog ? LOGARITHMIC : LINEAR, range: (_, low, high) => yRange(view, low, high) },
+      y: { distr: view.yLog ? kinds.log : kinds.linear, range: (_, low, high) => yRange(view, low, high) },
     },
     series: [{}, ...seriesOf(scene)],
     bands: bandsOf(scene),
     axes: [
-      { ...axis, size: 24, space: 64, values: (_, splits) => splits.map((x) => tickX(x, view.kind)) },
+      {
+        ...axis,
+        size: 24,
+        space: (_, __, ___, ____, room) => Math.max(58, room / 6),
+        ...(view.kind === "step" ? { incrs: STEPS.filter((step) => step >= 1) } : {}),
+        values: (_, splits) => splits.map((x) => tickX(x, view.kind)),
+      },
       {
         ...axis,
         size: 46,
-        space: 32,
         ticks: { show: false },
         gap: 6,
         grid: { show: true, stroke: readToken("--grid"), width: 1 },
-        values: (_, splits) => (view.yLog ? logTexts(splits) : tickTexts(splits)),
+        ...(view.yLog ? logAxis : linearAxis),
       },
     ],
     cursor: {
       y: false,
       sync,
-      points: { size: 7, width: 2, stroke: () => readToken("--surface") },
+      points: {
+        size: (_, series) => (drawnLine(series) ? 7 : 0),
+        width: 2,
+        stroke: () => readToken("--surface"),
+      },
       drag: { x: true, y: false, setScale: false, dist: 4 },
       bind: {
         mousedown: (u, _, handler) => (event) => {

@@ -93,7 +93,13 @@ export function Control({ field, form, id, invalid }: ControlProps<Field>) {
           form={form}
           id={id}
           invalid={invalid}
-          options={field.options.map((option) => [JSON.stringify(option), asWords(String(option))] as const)}
+          options={field.options.map(
+            (option) =>
+              [
+                JSON.stringify(option),
+                typeof option === "string" ? asWords(option) : JSON.stringify(option),
+              ] as const,
+          )}
           chosen={JSON.stringify(value ?? null)}
           onPick={(text) => form.onChange(field.path, JSON.parse(text) as Json)}
         />
@@ -115,7 +121,13 @@ function numberText(value: Json | undefined): string {
 function listText(value: Json | undefined): string {
   return Array.isArray(value)
     ? (value as readonly Json[])
-        .map((one) => (typeof one === "number" ? formatConfigNumber(one) : String(one)))
+        .map((one) =>
+          typeof one === "number"
+            ? formatConfigNumber(one)
+            : typeof one === "string"
+              ? one
+              : JSON.stringify(one),
+        )
         .join(", ")
     : "";
 }

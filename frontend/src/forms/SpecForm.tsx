@@ -1,6 +1,6 @@
 import { useState } from "react";
 import { formatConfigNumber } from "@/lib/numbers";
-import { getAt, sameJson, type Json, type JsonObject } from "@/lib/paths";
+import { getAt, isObject, sameJson, type Json, type JsonObject } from "@/lib/paths";
 import { Icon } from "@/ui/Icon";
 import { Control } from "./Control";
 import "./forms.css";
@@ -152,7 +152,9 @@ function FieldRow({ field, form, help }: { field: Field; form: FormContext; help
   const id = inputId(field.path);
   const error = form.errors.get(field.path);
   const before = form.parent === null ? undefined : getAt(form.parent, field.path);
-  const changed = before !== undefined && !sameJson(before, getAt(form.spec, field.path));
+  const changed =
+    before !== undefined &&
+    !sameJson(shownPart(field, before), shownPart(field, getAt(form.spec, field.path)));
   return (
     <div className={error === undefined ? "form-row" : "form-row form-row-bad"}>
       <label htmlFor={id} id={`${id}-label`} title={field.path}>
@@ -169,12 +171,18 @@ function FieldRow({ field, form, help }: { field: Field; form: FormContext; help
   );
 }
 
+/** Of a union only the tag stands in its own row. */
+function shownPart(field: Field, value: Json | undefined): Json | undefined {
+  return field.kind === "union" && isObject(value) ? value[field.discriminator] : value;
+}
+
 function ParentValue({ field, value }: { field: Field; value: Json }) {
-  const tag =
-    field.kind === "union" && typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as JsonObject)[field.discriminator]
-      : value;
+  const part = shownPart(field, value);
   const text =
-    typeof tag === "number" ? formatConfigNumber(tag) : typeof tag === "string" ? tag : JSON.stringify(tag);
+    typeof part === "number"
+      ? formatConfigNumber(part)
+      : typeof part === "string"
+        ? part
+        : JSON.stringify(part);
   return <span className="form-parent"> The parent has {text}.</span>;
 }

@@ -197,7 +197,7 @@ class Reader {
         const fields = this.properties(variant, base.path);
         const tag = fields.find((field) => field.path.endsWith(`.${discriminator}`));
         return {
-          tag: tag?.kind === "const" ? String(tag.value) : "",
+          tag: tag?.kind === "const" ? text(tag.value) : "",
           help:
             tag?.help !== undefined && tag.help !== ""
               ? tag.help

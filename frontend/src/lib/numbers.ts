@@ -68,6 +68,9 @@ export function decimalsFor(halfWidth: number): number {
   return Math.max(0, Math.ceil(Math.log10(3.55 / halfWidth)));
 }
 
+/** Past this many decimals an interval is written with powers of ten. */
+const MOST_DECIMALS = 6;
+
 export interface IntervalText {
   readonly value: string;
   readonly half: string | null;
@@ -80,10 +83,18 @@ export function formatInterval(mean: number, halfWidth: number | null): Interval
   if (halfWidth === null || !Number.isFinite(halfWidth) || !Number.isFinite(mean)) {
     return { value: formatValue(mean), half: null, lo: null, hi: null };
   }
-  if (halfWidth > 0 && halfWidth < 1e-6) {
-    return { value: formatValue(mean), half: formatPower(halfWidth, 2), lo: null, hi: null };
-  }
+  if (halfWidth === 0)
+    return { value: formatValue(mean), half: "0", lo: formatValue(mean), hi: formatValue(mean) };
   const decimals = decimalsFor(halfWidth);
+  if (decimals > MOST_DECIMALS) {
+    const text = (value: number): string => (value === 0 ? "0" : formatPower(value, 3));
+    return {
+      value: text(mean),
+      half: formatPower(halfWidth, 2),
+      lo: text(mean - halfWidth),
+      hi: text(mean + halfWidth),
+    };
+  }
   return {
     value: formatFixed(mean, decimals),
     half: formatFixed(halfWidth, decimals),

@@ -50,7 +50,9 @@ function seedLines(arm: Arm, result: SeriesResult, settings: OverlaySettings): S
   return arm.runs.flatMap((run) => {
     const series = result.series.find((one) => one.run === run.id && one.key === settings.key);
     if (series === undefined || series.x.length === 0) return [];
-    const label = arm.runs.length > 1 ? `${arm.label}, seed ${run.seed}` : arm.label;
+    const again = arm.runs.some((other) => other !== run && other.seed === run.seed);
+    const seed = again ? `seed ${run.seed} ${run.id}` : `seed ${run.seed}`;
+    const label = arm.runs.length > 1 ? `${arm.label}, ${seed}` : arm.label;
     return [{ label, style: arm.style, x: series.x, ...smooth(wire(series.value), settings), band: null }];
   });
 }

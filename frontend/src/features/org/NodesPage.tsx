@@ -44,9 +44,7 @@ function NodeCard({ org, node }: { org: string; node: NodeInfo }) {
           {[node.hostname, node.version].filter((part) => part !== "").join(", ")}
         </span>
         <span className="spacer" />
-        <span className={node.status === "online" || node.status === "active" ? "tag" : "tag warn-text"}>
-          {node.status}
-        </span>
+        <span className={node.status === "ready" ? "tag" : "tag tag-warn"}>{node.status}</span>
       </header>
       <p className="node-line second">
         {plural(node.devices.length, "device")}, {busy} in use. Heard{" "}

@@ -3,8 +3,8 @@ import { useState } from "react";
 import { useParams } from "react-router";
 import { quotasQuery, usageQuery } from "@/api/orgs";
 import type { UsageRow } from "@/api/types";
-import { formatShort, formatValue, plural } from "@/lib/numbers";
-import { formatDay } from "@/lib/times";
+import { formatValue, plural, THIN_SPACE } from "@/lib/numbers";
+import { formatDay, formatDuration } from "@/lib/times";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import { QuotaBar } from "@/ui/Progress";
@@ -91,7 +91,7 @@ export function UsagePage() {
         <section className="card" aria-label="Device time">
           <header className="card-head">
             <h3>Device time</h3>
-            <span className="quiet">device-hours a day, UTC</span>
+            <span className="quiet">a day, UTC</span>
             <span className="spacer" />
             <Segmented
               label="Days shown"
@@ -123,6 +123,11 @@ export function UsagePage() {
   );
 }
 
+/** Device time: hours, or minutes where it is less than one. */
+function deviceTime(hours: number): string {
+  return hours < 1 ? formatDuration(hours * 3600) : `${formatValue(hours)}${THIN_SPACE}h`;
+}
+
 const W = 1000;
 const H = 96;
 
@@ -134,13 +139,13 @@ function DayBars({ kind, days, rows }: { kind: string; days: readonly string[]; 
   const most = Math.max(...hours, 1e-9);
   const total = hours.reduce((sum, value) => sum + value, 0);
   const width = W / days.length;
-  const sentence = `${kind}: ${formatValue(total)} device-hours in ${plural(days.length, "day")}, at most ${formatValue(most)} on one day.`;
+  const sentence = `${kind}: ${deviceTime(total)} of device time in ${plural(days.length, "day")}, at most ${deviceTime(most)} on one day.`;
   return (
     <div className="day-bars">
       <p>
         <b>{kind}</b>{" "}
         <span className="second">
-          {formatValue(total)} h in all, at most {formatShort(most)} h on one day
+          {deviceTime(total)} in all, at most {deviceTime(most)} on one day
         </span>
       </p>
       <svg viewBox={`0 0 ${W} ${H}`} preserveAspectRatio="none" role="img" aria-label={sentence}>
@@ -152,7 +157,7 @@ function DayBars({ kind, days, rows }: { kind: string; days: readonly string[]; 
             y={H - (value / most) * (H - 4)}
             height={(value / most) * (H - 4)}
           >
-            <title>{`${formatDay(days[at] ?? "")}: ${formatValue(value)} h`}</title>
+            <title>{`${formatDay(days[at] ?? "")}: ${deviceTime(value)}`}</title>
           </rect>
         ))}
       </svg>

@@ -21,9 +21,14 @@ const kinds: readonly (readonly [XKind, string])[] = [
   ["time", "Time"],
 ];
 const DEFAULT_EMA = 0.9;
-/** From this n on a single chart says how many of its points a pixel stands for. */
 const isSystem = (key: string): boolean => key.startsWith("system/");
 const isMetric = (key: string): boolean => !isSystem(key);
+
+/** System metrics are named by their unit. */
+function unitOfKey(key: string): string {
+  if (key.endsWith("_bytes")) return "bytes";
+  return key.endsWith("_percent") ? "%" : "";
+}
 
 function kindOf(text: string): XKind {
   return text === "relative" || text === "time" ? text : "step";
@@ -123,7 +128,7 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
                 <ChartFrame
                   key={key}
                   name={key}
-                  unit={metric?.unit ?? ""}
+                  unit={metric?.unit ?? unitOfKey(key)}
                   better={metric?.goal ?? null}
                   source={scenes.source(key)}
                   kind={kind}

@@ -1,10 +1,24 @@
 import { useQuery } from "@tanstack/react-query";
 import { runEventsQuery } from "@/api/runs";
-import type { Run } from "@/api/types";
+import type { Run, RunEvent } from "@/api/types";
 import { formatClock, formatTime } from "@/lib/times";
 import { isOver, stateWords } from "@/lib/runStates";
 import { ErrorNote, Skeleton } from "@/ui/Notes";
 import { StateChip } from "@/ui/StateChip";
+
+const words: Readonly<Record<string, string>> = {
+  submitted: "Submitted.",
+  claimed: "Claimed by the node.",
+  started: "Started.",
+  "attempt.succeeded": "Finished.",
+};
+
+function eventText(event: RunEvent): string {
+  if (event.message !== "") return event.message;
+  const known = words[event.code];
+  if (known !== undefined) return known;
+  return event.from_state === "" ? "Submitted." : `From ${stateWords[event.from_state].toLowerCase()}.`;
+}
 
 /** What happened, when, by whom, and why: append-only. */
 export function HistoryTab({ run }: { run: Run }) {
@@ -38,12 +52,7 @@ export function HistoryTab({ run }: { run: Run }) {
                 <StateChip state={event.to_state} />
               </td>
               <td>
-                {event.message !== ""
-                  ? event.message
-                  : event.from_state === ""
-                    ? "Submitted."
-                    : `From ${stateWords[event.from_state].toLowerCase()}.`}{" "}
-                {event.code !== "" && <span className="quiet mono">{event.code}</span>}
+                {eventText(event)} {event.code !== "" && <span className="quiet mono">{event.code}</span>}
               </td>
               <td className="second">{event.actor}</td>
               <td className="number second">{event.epoch}</td>

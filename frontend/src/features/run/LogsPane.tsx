@@ -97,7 +97,11 @@ export function LogsPane({ run, full, onClose }: { run: Run; full: boolean; onCl
   };
 
   return (
-    <section className={full ? "logs logs-full" : "logs"} aria-label="Logs">
+    <section
+      className={full ? "logs logs-full" : "logs"}
+      style={full ? undefined : { height: Math.min(178, Math.max(78, 42 + lines.length * LINE_HEIGHT)) }}
+      aria-label="Logs"
+    >
       <header className="logs-head">
         <h3>Logs</h3>
         {run.attempt > 1 && <span className="tag">attempt {run.attempt}</span>}

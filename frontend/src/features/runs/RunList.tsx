@@ -8,7 +8,7 @@ import "./runs.css";
 /** A plain list of runs with state, progress or reason, and time. */
 export function RunList({ org, runs, label }: { org: string; runs: readonly Run[]; label: string }) {
   return (
-    <div className="card table-scroll">
+    <div className="card table-scroll run-list">
       <table className="table" aria-label={label}>
         <thead>
           <tr>

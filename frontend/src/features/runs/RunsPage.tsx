@@ -32,7 +32,7 @@ function metricChoices(recipes: readonly Recipe[], counts: ReadonlyMap<string, n
   const ordered = [true, false].flatMap((primary) =>
     present.flatMap((recipe) => recipe.metrics.filter((metric) => metric.primary === primary)),
   );
-  return [...new Map(ordered.reverse().map((metric) => [metric.key, metric])).values()].reverse();
+  return ordered.filter((metric, at) => ordered.findIndex((one) => one.key === metric.key) === at);
 }
 
 export function RunsPage() {
@@ -211,8 +211,8 @@ export function RunsPage() {
           }}
         />
         {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-        {list.isPending && !list.isError && <Skeleton lines={10} />}
-        {items !== undefined && rows.length === 0 && (
+        {list.isPending && <Skeleton lines={10} />}
+        {list.isSuccess && rows.length === 0 && (
           <NoRuns
             org={org}
             project={project}

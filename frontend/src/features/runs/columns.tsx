@@ -16,7 +16,6 @@ import { liveMean, type Row } from "./rows";
 export interface SparkColumn {
   readonly key: string;
   readonly byRun: ReadonlyMap<string, SparkPoints>;
-  readonly xMax: number;
   readonly yRange: readonly [number, number];
 }
 
@@ -32,7 +31,6 @@ const helper = createColumnHelper<Row>();
 
 export function sparkColumn(key: string, answers: readonly SeriesAnswer[]): SparkColumn {
   const byRun = new Map<string, SparkPoints>();
-  let xMax = 0;
   const finite: number[] = [];
   for (const answer of answers) {
     if (answer.key !== key || answer.x.length === 0) continue;
@@ -45,12 +43,11 @@ export function sparkColumn(key: string, answers: readonly SeriesAnswer[]): Spar
       y.push(NaN);
     }
     byRun.set(answer.run, { x, y });
-    xMax = Math.max(xMax, lastX);
     finite.push(...y.filter(Number.isFinite));
   }
   finite.sort((a, b) => a - b);
   const at = (share: number): number => finite[Math.floor(share * (finite.length - 1))] ?? 0;
-  return { key, byRun, xMax, yRange: [at(0), at(0.98)] };
+  return { key, byRun, yRange: [at(0), at(0.98)] };
 }
 
 function NameCell({
@@ -137,6 +134,7 @@ function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
     (best, one) => (best === null || one.x.length > best.x.length ? one : best),
     null,
   );
+  const budget = Math.max(0, ...runs.map((run) => run.progress?.total ?? 0));
   if (longest === null) {
     const waits = runs.every((run) => !isOver(run.state));
     return <span className="quiet">{waits ? "no points yet" : "–"}</span>;
@@ -145,7 +143,7 @@ function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
     <Sparkline
       points={longest}
       style={row.style}
-      xMax={spark.xMax}
+      xMax={Math.max(budget, longest.x.at(-1) ?? 0)}
       yRange={spark.yRange}
       label={`${spark.key} of ${row.kind === "run" ? row.run.name : row.group.label}`}
     />
@@ -207,7 +205,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   const values = metrics.map((metric) =>
     helper.display({
       id: `metric:${metric.key}`,
-      size: 126,
+      size: Math.min(190, Math.max(112, 44 + 6.6 * `${metric.key} ${metric.unit}`.length)),
       meta: { sort: `metric:${metric.key}`, number: true },
       header: () => (
         <>
