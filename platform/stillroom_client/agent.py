@@ -129,7 +129,10 @@ class AgentApi:
     def heartbeat(
         self, incarnation: str, runs: Sequence[Assignment], *, timeout_s: float, leaving: bool = False
     ) -> Pulse:
-        """Renew every lease of this node. Tried once: whoever calls it beats again anyway. leaving: send no more work."""
+        """Renew every lease of this node. Tried once: whoever calls it beats again anyway.
+
+        leaving: the node takes no more work.
+        """
         held = [{"run": one.run, "epoch": one.epoch} for one in runs]
         body = {"incarnation": incarnation, "runs": held, "leaving": leaving}
         data = self._post("/agent/heartbeat", body, retries=ONCE, timeout_s=timeout_s)

@@ -1,4 +1,4 @@
-"""The newcomer's path in a real browser: sign in, launch each recipe from its form, watch it live, compare, rank, stop."""
+"""The newcomer's path in a real browser: sign in, launch each recipe from its form, watch, compare, rank, stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from support.platform import ROOT, Platform
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 # Nothing that reaches out of the machine, and no sandbox that needs privileges.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WAIT_MS = 30_000
 RUN_MS = 240_000
 
@@ -115,7 +123,8 @@ def test_runs_are_grouped_compared_and_ranked(page: Page, installation: Platform
     arms = [{"name": f"sgd {rate}", "spec": {"optimizer": {"kind": "sgd", "lr": rate}}} for rate in (0.01, 0.1)]
     payload = {"name": "Rates", "recipe": "optimizer_benchmark", "spec": base, "arms": arms, "seeds": [0, 1]}
     study = installation.api("POST", f"/orgs/demo/projects/{installation.project}/studies", payload)
-    board = {"name": "Sixty steps", "recipe": "optimizer_benchmark", "frozen": {"steps": 60}, "metric": "eval/loss", "goal": "min", "seeds": 2}
+    board = {"name": "Sixty steps", "recipe": "optimizer_benchmark", "metric": "eval/loss", "goal": "min"}
+    board |= {"frozen": {"steps": 60}, "seeds": 2}
     made = installation.api("POST", "/benchmarks", board)
     page.goto(f"/leaderboards/{made['id']}")
     for run in study["runs"]:

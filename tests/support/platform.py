@@ -144,9 +144,7 @@ def platform() -> Iterator[Platform]:
             found.url = json.loads(found.manage("status", "--json"))["url"]
             sign_in = json.loads(found.manage("demo", "--json", "--empty"))
             found.email, found.password = sign_in["email"], sign_in["password"]
-            found.token = found.manage(
-                "token", "--user", found.email, "--org", "demo", "--scope", "admin"
-            ).strip()
+            found.token = found.manage("token", "--user", found.email, "--org", "demo", "--scope", "admin").strip()
             found.api("POST", "/orgs/demo/projects", {"slug": found.project, "name": "Journeys"})
             yield found
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stillroom.core.intervals import Interval, interval
@@ -34,7 +34,7 @@ class Standing:
     steps_to_target: Interval | None
 
 
-def standings(entries: dict[str, Sequence[Result]], *, goal: str, target: float | None) -> list[Standing]:
+def standings(entries: Mapping[str, Sequence[Result]], *, goal: str, target: float | None) -> list[Standing]:
     """Rank entries, best mean first; entries with no value come last. `goal` is "min" or "max".
 
     A seed that ran twice counts once, with its first result. An entry of one seed has no interval: it spans its

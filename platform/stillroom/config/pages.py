@@ -67,7 +67,7 @@ def _database() -> str:
 
 @cache
 def _known_migrations() -> int:
-    return len(MigrationExecutor(None).loader.disk_migrations)  # type: ignore[arg-type]
+    return len(MigrationExecutor(None).loader.disk_migrations)
 
 
 def _valkey() -> str:

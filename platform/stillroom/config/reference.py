@@ -26,7 +26,7 @@ def settings_page() -> str:
     head = [
         "# Settings",
         "",
-        "Read from the environment by `stillroom.config.env`; a malformed value stops the start and names the variable.",
+        "Read from the environment by `stillroom.config.env`; a malformed value stops the start and is named.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 from celery import current_app
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Self, TypeVar
 
 from django.db import connections, models, transaction
 
@@ -111,10 +111,13 @@ def admin_tx() -> Iterator[None]:
         yield
 
 
-class TenantManager(models.Manager[Any]):
+Row = TypeVar("Row", bound=models.Model)
+
+
+class TenantManager(models.Manager[Row]):
     """Objects of the open scope's tenant. Raises TenancyError outside a scope: forgetting is an error, not a leak."""
 
-    def get_queryset(self) -> models.QuerySet[Any]:
+    def get_queryset(self) -> models.QuerySet[Row]:
         scope = _scope.get()
         if scope is None:
             raise TenancyError(f"{self.model.__name__} was queried outside a tenant scope.")
@@ -126,10 +129,10 @@ class TenantManager(models.Manager[Any]):
         return queryset
 
 
-class IdentityManager(models.Manager[Any]):
+class IdentityManager(models.Manager[Row]):
     """Rows that settle who is calling, readable inside `identity_tx`; row-level security limits them."""
 
-    def get_queryset(self) -> models.QuerySet[Any]:
+    def get_queryset(self) -> models.QuerySet[Row]:
         if _scope.get() is None:
             raise TenancyError(f"{self.model.__name__} was queried outside a scope.")
         return super().get_queryset()
@@ -142,7 +145,7 @@ class TenantModel(models.Model):
         "tenants.Organisation", on_delete=models.CASCADE, related_name="+", db_column="tenant_id"
     )
 
-    objects = TenantManager()
+    objects: ClassVar[TenantManager[Self]] = TenantManager()
 
     class Meta:
         abstract = True

@@ -35,12 +35,13 @@ def wall(
     for role, privileges in (("stillroom_sched", sched), ("stillroom_admin", admin)):
         if privileges:
             sql.append(f'create policy {role} on "{table}" to {role} using (true) with check (true)')
-    return RunSQL([*sql, *_grants(table, app, sched, admin)], reverse_sql=RunSQL.noop)
+    sql += _grants(table, app, sched, admin)
+    return RunSQL("; ".join(sql), reverse_sql=RunSQL.noop)
 
 
 def shared(table: str, *, app: str = ALL, sched: str = "", admin: str = ALL) -> RunSQL:
     """Privileges on a table that belongs to no tenant."""
-    return RunSQL(_grants(table, app, sched, admin), reverse_sql=RunSQL.noop)
+    return RunSQL("; ".join(_grants(table, app, sched, admin)), reverse_sql=RunSQL.noop)
 
 
 def append_only(table: str) -> RunSQL:

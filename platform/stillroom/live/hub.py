@@ -24,7 +24,7 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from stillroom.core import pubsub
-from stillroom.core.frames import decode_frame, encode_frame
+from stillroom.core.frames import Column, decode_frame, encode_frame
 from stillroom.core.tenancy import tenant_tx
 from stillroom.telemetry.selectors.replay import Position, deltas, position, snapshot
 
@@ -280,7 +280,8 @@ class Hub:
 
 def merge_frames(parts: list[bytes], keys: frozenset[str] | None) -> bytes:
     """Several contiguous delta frames of one epoch as one frame."""
-    headers, columns = [], {}
+    headers: list[dict[str, Any]] = []
+    columns: dict[str, list[Column]] = {}
     for part in parts:
         header, values = decode_frame(part)
         headers.append(header)

@@ -144,7 +144,8 @@ def _series(entry: Any, at: str) -> tuple[str, Points]:
 
 def _ints(column: Any, at: str) -> Ints:
     if isinstance(column, bytes):
-        return _raw(column, "<i8", at).astype(np.int64)
+        ints: Ints = _raw(column, "<i8", at).astype(np.int64)
+        return ints
     values = _list(column, at)
     if set(map(type, values)) - {int}:
         index = next(i for i, value in enumerate(values) if type(value) is not int)
@@ -157,7 +158,8 @@ def _ints(column: Any, at: str) -> Ints:
 
 def _floats(column: Any, at: str) -> Floats:
     if isinstance(column, bytes):
-        return _raw(column, "<f8", at).astype(np.float64)
+        floats: Floats = _raw(column, "<f8", at).astype(np.float64)
+        return floats
     values = _list(column, at)
     kinds = set(map(type, values))
     if kinds - {int, float}:
@@ -184,7 +186,7 @@ def _log(entry: Any, at: str) -> dict[str, Any]:
         raise _bad(f"{at}.{min(unknown, key=str)}", "Unknown field.")
     time, level, stream = entry.get("time"), entry.get("level", "info"), entry.get("stream", "log")
     message = entry.get("message")
-    if type(time) not in (int, float) or not abs(time) < 1e11:
+    if not isinstance(time, int | float) or isinstance(time, bool) or not abs(time) < 1e11:
         raise _bad(f"{at}.time", "Expected seconds since 1970.")
     if level not in LEVELS:
         raise _bad(f"{at}.level", f"Expected one of {', '.join(sorted(LEVELS))}.")

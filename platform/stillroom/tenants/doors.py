@@ -15,7 +15,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -29,6 +29,7 @@ from stillroom.core.tokens import RunGrant
 from stillroom.tenants.callers import Caller, Member, acting_in, caller_from_bearer, caller_from_user
 from stillroom.tenants.policies import Can
 
+View = TypeVar("View", bound=Callable[..., Any])
 UNCHECKED = frozenset({Can.PUBLIC, Can.SIGNED_IN})
 
 
@@ -99,35 +100,34 @@ authentication = Authentication()
 class Door(Router):
     """A router whose routes must say what they need."""
 
-    def api_operation(self, methods: list[str], path: str, *, needs: Can | None = None, **options: Any) -> Any:
+    def opened(self, method: str, path: str, needs: Can | None, options: dict[str, Any]) -> Callable[[View], View]:
+        """Register a route; raises TypeError at start when it declares no need."""
         if needs is None:
-            raise TypeError(f"{methods} {path} declares no need. Add needs=Can.X.")
+            raise TypeError(f"{method} {path} declares no need. Add needs=Can.X.")
         options.setdefault("auth", None if needs is Can.PUBLIC else authentication)
-        extra = dict(options.get("openapi_extra") or {})
-        extra["x-needs"] = needs.value
-        options["openapi_extra"] = extra
-        register = super().api_operation(methods, path, **options)
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), "x-needs": needs.value}
+        register = self.api_operation([method], path, **options)
 
-        def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        def decorate(view: View) -> View:
             register(_guarded(view, needs))
             return view
 
         return decorate
 
-    def get(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
-        return self.api_operation(["GET"], path, needs=needs, **options)
+    def get(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("GET", path, needs, options)
 
-    def post(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
-        return self.api_operation(["POST"], path, needs=needs, **options)
+    def post(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("POST", path, needs, options)
 
-    def put(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
-        return self.api_operation(["PUT"], path, needs=needs, **options)
+    def put(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("PUT", path, needs, options)
 
-    def patch(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
-        return self.api_operation(["PATCH"], path, needs=needs, **options)
+    def patch(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("PATCH", path, needs, options)
 
-    def delete(self, path: str, *, needs: Can | None = None, **options: Any) -> Any:  # type: ignore[override]
-        return self.api_operation(["DELETE"], path, needs=needs, **options)
+    def delete(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("DELETE", path, needs, options)
 
 
 def _guarded(view: Callable[..., Any], needs: Can) -> Callable[..., Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Self
+
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
@@ -24,7 +26,7 @@ class Organisation(models.Model):
     name = models.CharField(max_length=100)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = IdentityManager()
+    objects: ClassVar[IdentityManager[Self]] = IdentityManager()
 
     class Meta:
         db_table = "organisation"
@@ -41,7 +43,7 @@ class Membership(TenantModel):
     role = models.CharField(max_length=8, choices=[(role.value, role.value) for role in Role])
     created_at = models.DateTimeField(auto_now_add=True)
 
-    identities = IdentityManager()
+    identities: ClassVar[IdentityManager[Self]] = IdentityManager()
 
     class Meta(TenantModel.Meta):
         db_table = "membership"
@@ -69,7 +71,7 @@ class ApiToken(TenantModel):
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
-    identities = IdentityManager()
+    identities: ClassVar[IdentityManager[Self]] = IdentityManager()
 
     class Meta(TenantModel.Meta):
         db_table = "api_token"
@@ -109,7 +111,7 @@ class AuditEntry(models.Model):
     after = models.JSONField(null=True)
     reason = models.CharField(max_length=500, blank=True)
 
-    objects = IdentityManager()
+    objects: ClassVar[IdentityManager[Self]] = IdentityManager()
 
     class Meta:
         db_table = "audit_log"

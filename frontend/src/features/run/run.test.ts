@@ -21,14 +21,18 @@ const points = columnsOf({
   time: Float64Array.from([1000, 1001, 1004]),
 });
 
+const frames: (() => void)[] = [];
+vi.stubGlobal("requestAnimationFrame", (draw: () => void) => frames.push(draw));
+
+function nextFrame(): void {
+  frames.splice(0).forEach((draw) => draw());
+}
+
 function scenesWith(change: Partial<SceneSettings>): RunScenes {
-  vi.stubGlobal("requestAnimationFrame", (draw: () => void) => {
-    draw();
-    return 0;
-  });
   const scenes = new RunScenes({ ...settings, ...change });
   scenes.source("loss");
   scenes.setLive({ ...emptyRunLive, series: new Map([["loss", points]]) });
+  nextFrame();
   return scenes;
 }
 
@@ -60,6 +64,7 @@ describe("scenes of a run", () => {
       non_finite_n: 1,
     };
     scenes.setAnswers([answer]);
+    nextFrame();
     expect(Array.from(scenes.source("loss").get().lines[0]?.x ?? [])).toEqual([0, 10, 20]);
   });
 

@@ -141,7 +141,7 @@ def _bad_devices() -> list[Need]:
 def _waiting_for(codes: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = Run.objects.filter(state=State.QUEUED, waiting_code__in=codes)
     grouped = rows.values("tenant_id", "tenant__name", "req_kind").annotate(n=Count("id"))
-    return list(grouped.order_by("-n", "tenant__name"))
+    return [dict(row) for row in grouped.order_by("-n", "tenant__name")]
 
 
 def _hopeless() -> list[Need]:

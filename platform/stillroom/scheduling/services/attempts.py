@@ -102,7 +102,7 @@ def run_started(*, node: Node, run_id: str, epoch: int) -> Run:
     run = _own(node, run_id, epoch, WORKING)
     if run.state == State.STARTING:
         at = now()
-        first = {} if run.started_at else {"started_at": at}
+        first: dict[str, Any] = {} if run.started_at else {"started_at": at}
         run_transition(run, to=State.RUNNING, actor=f"node {node.name}", code="started", **first)
         Attempt.objects.filter(run=run, epoch=epoch).update(started_at=at)
     return run

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -64,9 +65,7 @@ def read_snapshot() -> Snapshot:
     ]
     alive = at - timedelta(seconds=settings.ENV.lease_s)
     nodes = Node.objects.filter(status=Node.Status.READY, accepting=True, heartbeat_at__gt=alive)
-    usable = Device.objects.filter(node__in=nodes).exclude(
-        status__in=[Device.Status.BROKEN, Device.Status.GONE]
-    )
+    usable = Device.objects.filter(node__in=nodes).exclude(status__in=[Device.Status.BROKEN, Device.Status.GONE])
     devices = list(usable.values("id", "node_id", "kind_id", "index", "status"))
     open_rows = list(Allocation.objects.filter(to_at__isnull=True).values("device_id", "tenant_id", "device__kind_id"))
     busy = {row["device_id"] for row in open_rows}
@@ -162,7 +161,7 @@ def settle_unclaimed() -> None:
     for run in Run.objects.select_for_update().filter(state=State.ASSIGNED).exclude(intent=Intent.RUN).order_by("id"):
         target = after_stop(Intent(run.intent))
         release(run, outcome=run.intent)
-        changes = {} if target is State.CANCELLED else {"intent": Intent.RUN}
+        changes: dict[str, Any] = {} if target is State.CANCELLED else {"intent": Intent.RUN}
         run_transition(
             run,
             to=target,

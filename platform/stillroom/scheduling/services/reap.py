@@ -5,6 +5,7 @@ detector.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -66,7 +67,7 @@ def attempt_lost(run: Run, *, code: str, message: str) -> bool:
         target = after_stop(intent)
     else:
         target = State.QUEUED if used < run.max_attempts else State.FAILED
-    changes: dict[str, object] = {"attempt": used}
+    changes: dict[str, Any] = {"attempt": used}
     if target is State.FAILED:
         changes |= {"reason_code": code, "reason": f"{message} All {run.max_attempts} attempts are used."}
     elif target is not State.CANCELLED:
