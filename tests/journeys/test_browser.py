@@ -63,10 +63,14 @@ def page(browser: Browser, installation: Platform) -> Iterator[Page]:
 def sign_in(page: Page, installation: Platform) -> None:
     page.goto("/")
     expect(page).to_have_url(re.compile("/signin"))
+    fill_in(page, installation)
+    expect(page).not_to_have_url(re.compile("/signin"))
+
+
+def fill_in(page: Page, installation: Platform) -> None:
     page.get_by_label(re.compile("e-?mail", re.I)).fill(installation.email)
     page.get_by_label("Password").fill(installation.password)
     page.get_by_role("button", name="Sign in").click()
-    expect(page).not_to_have_url(re.compile("/signin"))
 
 
 def run_in(page: Page) -> str:
@@ -136,8 +140,11 @@ def test_runs_are_grouped_compared_and_ranked(page: Page, installation: Platform
     expect(page.get_by_text("sgd 0.01").first).to_be_visible()
 
 
-def test_the_console_shows_capacity_and_queue(page: Page) -> None:
+def test_signing_in_for_the_console_leads_there(page: Page, installation: Platform) -> None:
+    page.context.clear_cookies()
     page.goto("/admin/")
+    fill_in(page, installation)
+    expect(page).to_have_url(re.compile("/admin/$"))
     expect(page.get_by_text("Capacity").first).to_be_visible()
 
 

@@ -32,7 +32,13 @@ export function SignInPage() {
     signIn(text("email"), text("password"))
       .then(() => {
         client.clear();
-        return navigate(safeNext(params.get("next")), { replace: true });
+        const next = safeNext(params.get("next"));
+        // The console is a page of the server, not of this app.
+        if (next.startsWith("/admin/")) {
+          window.location.assign(next);
+          return undefined;
+        }
+        return navigate(next, { replace: true });
       })
       .catch((failure: unknown) => setError(failure))
       .finally(() => setBusy(false));
