@@ -4,8 +4,8 @@ import tseslint from "typescript-eslint";
 
 /* Imports point one way: app -> features -> charts | forms | api -> ui -> lib | tokens. */
 const above = {
-  lib: ["app", "features", "charts", "forms", "api", "ui", "testing"],
-  tokens: ["app", "features", "charts", "forms", "api", "ui", "lib", "testing"],
+  lib: ["app", "features", "charts", "forms", "api", "ui"],
+  tokens: ["app", "features", "charts", "forms", "api", "ui", "lib"],
   ui: ["app", "features", "charts", "forms", "api"],
   api: ["app", "features", "charts", "forms"],
   forms: ["app", "features", "charts", "api"],

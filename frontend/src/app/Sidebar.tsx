@@ -168,6 +168,8 @@ function DeviceUse({ org }: { org: string }) {
   const quota = scarcest(quotas.data?.items ?? []);
   if (quota === undefined) return null;
   const limit = limitOf(quota);
+  if (limit === 0)
+    return <div className="sidebar-foot second">No device is attached, so nothing can start.</div>;
   const words = quota.waiting > 0 ? `${quota.waiting} waiting` : "nothing waits";
   return (
     <div className="sidebar-foot">

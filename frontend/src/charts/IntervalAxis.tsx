@@ -1,3 +1,4 @@
+import "./charts.css";
 import { styleOf } from "@/tokens/series";
 import { formatShort } from "@/lib/numbers";
 import { MarkerShape } from "@/ui/Swatch";

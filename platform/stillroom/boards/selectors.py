@@ -96,13 +96,17 @@ def ranking(benchmark: Benchmark) -> list[Entry]:
         Entry(
             standing=standing,
             label=_label(by_spec[standing.key][0]),
-            differences={path: spec_value(by_spec[standing.key][0].spec, path) for path in differing}
-            if len(by_spec) > 1
-            else {},
+            differences=_only(by_spec[standing.key][0].spec, differing),
             runs=[run.id for run in by_spec[standing.key]],
         )
         for standing in placed
     ]
+
+
+def _only(spec: Any, paths: list[str]) -> dict[str, Any]:
+    """The values at those of the paths that this spec has."""
+    found = {path: spec_value(spec, path) for path in paths}
+    return {path: value for path, value in found.items() if value is not MISSING}
 
 
 def _label(run: Run) -> str:

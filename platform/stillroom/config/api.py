@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.renderers import BaseRenderer
@@ -69,6 +70,7 @@ def refused(request: HttpRequest, error: StillroomError) -> HttpResponse:
         answer["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         answer["WWW-Authenticate"] = "Bearer"
+        get_token(request)  # a browser that is about to sign in needs the cookie
     return answer
 
 

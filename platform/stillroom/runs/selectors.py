@@ -189,8 +189,9 @@ def summaries(run_ids: Iterable[str], keys: Iterable[str] | None = None) -> dict
 
 
 def groups(found: QuerySet[Run], columns: list[str], *, most: int = 200) -> list[RunGroup]:
-    """Runs grouped by everything but the seed, newest group first; aggregates are over finished members. Two
-    queries.
+    """Runs grouped by everything but the seed, newest group first.
+
+    Aggregates are over finished seeds: a seed that ran twice counts once, with its newest run. Two queries.
     """
     members: dict[str, list[dict[str, Any]]] = defaultdict(list)
     fields = ("id", "spec_hash", "recipe", "name", "arm", "state", "seed")
@@ -203,7 +204,8 @@ def groups(found: QuerySet[Run], columns: list[str], *, most: int = 200) -> list
 
 def _group(rows: list[dict[str, Any]], metrics: dict[str, dict[str, Series]], columns: list[str]) -> RunGroup:
     first = rows[0]
-    done = [row["id"] for row in rows if row["state"] == State.SUCCEEDED]
+    newest_of_seed = {row["seed"]: row["id"] for row in reversed(rows) if row["state"] == State.SUCCEEDED}
+    done = list(newest_of_seed.values())
     aggregates: dict[str, dict[str, Any]] = {}
     for key in columns:
         values = [

@@ -737,7 +737,8 @@ export interface paths {
         };
         /**
          * Logs
-         * @description Log lines in order. Forward: after the cursor, from the start without one. Backward: before it, from the end without one.
+         * @description Log lines in order. Forward: after the cursor, from the start without one. Backward: before it, from the end
+         *     without one.
          */
         get: operations["stillroom_telemetry_api_charts_logs"];
         put?: never;
@@ -779,7 +780,8 @@ export interface paths {
         put?: never;
         /**
          * Points
-         * @description Store one numbered batch of points, logs and progress, exactly once. JSON or MessagePack; see the wire reference.
+         * @description Store one numbered batch of points, logs and progress, exactly once. JSON or MessagePack; see the wire
+         *     reference.
          */
         post: operations["stillroom_telemetry_api_ingest_points"];
         delete?: never;
@@ -1570,6 +1572,11 @@ export interface components {
         HeartbeatIn: {
             /** Incarnation */
             incarnation: string;
+            /**
+             * Leaving
+             * @default false
+             */
+            leaving?: boolean;
             /**
              * Runs
              * @default []

@@ -16,7 +16,7 @@ export function FailureNote({ run }: { run: Run }) {
     queryFn: ({ signal }) => fetchLogs(run.id, { direction: "backward", limit: TAIL }, signal),
   });
   const lines = [...(tail.data?.items ?? [])].sort((a, b) => a.n - b.n);
-  const where = run.progress === null ? "" : ` It had reached step ${formatInteger(run.progress.step)}.`;
+  const reached = run.progress === null ? "" : ` It had reached step ${formatInteger(run.progress.step)}.`;
   const cause =
     run.reason?.message ??
     (run.state === "LOST" ? "The run was lost." : "The run failed and gave no reason.");
@@ -26,7 +26,7 @@ export function FailureNote({ run }: { run: Run }) {
         <Icon name={run.state === "FAILED" ? "bad" : "warning"} />
         <span>
           {cause}
-          {where}
+          {/\bstep\b/.test(cause) ? "" : reached}
         </span>
       </p>
       {lines.length > 0 && (

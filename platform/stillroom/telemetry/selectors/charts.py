@@ -69,10 +69,13 @@ class Chart:
 
 
 def chart(query: ChartQuery, runs: list[Run]) -> Chart:
-    """Answer a query over runs of the open tenant. Two queries a run."""
+    """Answer a query over runs of the open tenant. In groups a seed counts once, with its newest run.
+
+    Two queries a run.
+    """
     answer = Chart()
-    lines: dict[tuple[str, str], list[tuple[Floats, Floats]]] = {}
-    for run in runs:
+    lines: dict[tuple[str, str], dict[int, tuple[Floats, Floats]]] = {}
+    for run in sorted(runs, key=lambda run: run.created_at):
         wanted = set(query.keys) | ({query.x} if query.x not in ("step", "relative", "time") else set())
         points = visible_points(run.id, wanted)
         for key in query.keys:
@@ -83,8 +86,10 @@ def chart(query: ChartQuery, runs: list[Run]) -> Chart:
             answer.series.append(_line(run.id, key, x, value, step, query.max_points))
             if query.group:
                 finite = np.isfinite(value)
-                lines.setdefault((run.spec_hash or run.id, key), []).append((x[finite], value[finite]))
-    answer.groups = [_band(spec_hash, key, found, query.max_points) for (spec_hash, key), found in lines.items()]
+                lines.setdefault((run.spec_hash or run.id, key), {})[run.seed] = (x[finite], value[finite])
+    answer.groups = [
+        _band(spec_hash, key, list(by_seed.values()), query.max_points) for (spec_hash, key), by_seed in lines.items()
+    ]
     return answer
 
 

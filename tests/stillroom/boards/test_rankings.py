@@ -1,0 +1,125 @@
+"""Leaderboards: what enters, how it is ranked, and what is never dropped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillroom.boards.ranking import Result, standings
+from support.cast import Cast, NodeActor, attach_node, running, small_spec
+
+
+def results(*values: float | None, first_seed: int = 0) -> list[Result]:
+    return [Result(f"r{seed}", seed, value) for seed, value in enumerate(values, first_seed)]
+
+
+def test_the_best_mean_comes_first_and_noise_shares_a_rank() -> None:
+    entries = {
+        "clear": results(1.0, 1.01, 0.99),
+        "noisy one": results(5.0, 6.0, 7.0),
+        "noisy two": results(5.5, 6.5, 7.5),
+        "worst": results(90.0, 90.1, 89.9),
+    }
+    found = standings(entries, goal="min", target=None)
+    assert [(item.key, item.rank) for item in found] == [
+        ("clear", (1, 1)),
+        ("noisy one", (2, 3)),
+        ("noisy two", (2, 3)),
+        ("worst", (4, 4)),
+    ]
+    reversed_order = standings(entries, goal="max", target=None)
+    assert [item.key for item in reversed_order] == ["worst", "noisy two", "noisy one", "clear"]
+
+
+def test_failures_are_counted_and_an_entry_without_a_value_comes_last() -> None:
+    found = standings(
+        {"half": results(1.0, None), "none": results(None, None), "nan": results(math.nan)}, goal="min", target=None
+    )
+    assert [(item.key, item.n, item.failed, item.rank) for item in found] == [
+        ("half", 1, 1, (1, 1)),
+        ("nan", 0, 1, None),
+        ("none", 0, 2, None),
+    ]
+
+
+def test_a_seed_that_ran_twice_counts_once() -> None:
+    twice = [Result("a", 0, None), Result("b", 0, 3.0), Result("c", 0, 1.0)]
+    (item,) = standings({"x": twice}, goal="min", target=None)
+    assert (item.n, item.failed, item.interval and item.interval.mean) == (1, 0, 3.0)
+
+
+def test_who_did_not_reach_the_target_is_counted() -> None:
+    runs = [Result("a", 0, 0.5, target_step=10), Result("b", 1, 0.9, target_step=None)]
+    (item,) = standings({"x": runs}, goal="min", target=0.6)
+    assert item.reached == 1
+    assert item.steps_to_target is not None
+    assert (item.steps_to_target.mean, item.steps_to_target.n) == (10.0, 1)
+
+
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1, max_size=3), st.lists(st.floats(-10, 10), min_size=1, max_size=5), max_size=6
+    )
+)
+def test_every_entry_is_ranked_within_the_field(values: dict[str, list[float]]) -> None:
+    found = standings({key: results(*row) for key, row in values.items()}, goal="min", target=None)
+    assert sorted(item.key for item in found) == sorted(values)
+    for place, item in enumerate(found, 1):
+        assert item.rank is not None
+        assert 1 <= item.rank[0] <= place <= item.rank[1] <= len(found)
+
+
+def board(cast: Cast, **more: Any) -> str:
+    payload = {"name": "b", "recipe": "optimizer_benchmark", "frozen": {}, "metric": "loss", "goal": "min", **more}
+    answer = cast.adam.http.post("/benchmarks", payload)
+    assert answer.status == 201, answer.text
+    return str(answer.body["id"])
+
+
+def finished(cast: Cast, node: NodeActor, spec: dict[str, Any], seed: int, values: list[float]) -> str:
+    run = running(cast.ada, node, spec=spec, seed=seed)
+    steps = list(range(len(values)))
+    series = [{"key": "loss", "step": steps, "value": values, "time": [1.7e9] * len(values)}]
+    run.http.post(f"/runs/{run.id}/points", {"epoch": run.epoch, "seq": 1, "series": series})
+    node.finish(run.id, run.epoch, final_seq=1)
+    return run.id
+
+
+def test_runs_that_match_enter_by_themselves(cast: Cast) -> None:
+    node = attach_node()
+    benchmark = board(cast, frozen={"steps": small_spec()["steps"]}, target=0.5, seeds=2)
+    sgd = {**small_spec(), "optimizer": {"kind": "sgd", "lr": 0.1}}
+    for seed in (0, 1):
+        finished(cast, node, small_spec(), seed, [2.0, 0.4 + 0.01 * seed])
+        finished(cast, node, sgd, seed, [3.0, 1.0 + 0.01 * seed])
+    finished(cast, node, {**small_spec(), "steps": 470}, 0, [0.0])
+    entries = cast.vera.http.get(f"/benchmarks/{benchmark}").body["entries"]
+    assert [(entry["n"], entry["reached"], entry["complete"]) for entry in entries] == [(2, 2, True), (2, 0, True)]
+    assert [entry["spec"]["optimizer.kind"] for entry in entries] == ["adam", "sgd"]
+    assert entries[0]["steps_to_target"]["mean"] == 1.0
+    assert entries[0]["lo"] < entries[0]["mean"] < entries[0]["hi"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"frozen": {"stepz": 3}}, "frozen.stepz"),
+        ({"goal": "most"}, "goal"),
+        ({"seeds": 0}, "seeds"),
+        ({"frozen": {"a b": 1}}, "frozen.a b.[key]"),
+    ],
+)
+def test_a_bad_benchmark_is_refused_at_its_field(cast: Cast, change: dict[str, Any], field: str) -> None:
+    payload = {"name": "b", "recipe": "optimizer_benchmark", "frozen": {}, "metric": "loss", "goal": "min", **change}
+    answer = cast.adam.http.post("/benchmarks", payload)
+    assert answer.status == 422
+    assert field in answer.body["fields"]
+
+
+def test_the_same_name_again_is_the_next_version(cast: Cast) -> None:
+    versions = [cast.adam.http.get(f"/benchmarks/{board(cast)}").body["version"] for _ in range(2)]
+    assert versions == [1, 2]
