@@ -170,7 +170,7 @@ export function plotOptions(view: PlotView): uPlot.Options {
   return {
     width: view.width,
     height: view.height,
-    padding: [6, 10, 0, 0],
+    padding: [6, 18, 0, 0],
     legend: { show: false },
     focus: { alpha: 0.25 },
     scales: {

@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.headless",
     "channels",
+    "ninja",
     "stillroom.core",
     "stillroom.accounts",
     "stillroom.tenants",

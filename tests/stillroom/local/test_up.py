@@ -105,7 +105,7 @@ def test_only_provisioning_sees_the_owner_of_the_database(running: Installed) ->
         for row in running.home.read_state().processes
         if row["name"] in ("web", "scheduler")
     }
-    assert len(environments) == 3
+    assert len(environments) == 2
     assert not any(b"\0DATABASE_URL=" in b"\0" + environ for environ in environments.values())
     assert all(b"\0DATABASE_APP_URL=" in environ for environ in environments.values())
 
