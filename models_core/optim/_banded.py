@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 EdgeRule = Literal["minimal_cut", "isolate", "reweight"]
 Order = Literal["fan_in", "row_major"]
 
-# Entries whose windows are solved at once: bounds temporary memory to about band^2 times this.
-CHUNK = 16_384
+# Entries whose windows are solved at once: bounds temporary memory to a few times band times this.
+CHUNK = 1 << 18
 
 
 def shift(x: Array, by: int, fill: float, order: Order = "fan_in") -> Array:
@@ -161,42 +161,36 @@ def _without_bad(edges: list[Array], good: Array, rule: EdgeRule) -> list[Array]
 
 
 def _windows(a: Array, edges: list[Array], count: int) -> tuple[list[Array], Array, Array]:
-    """psi (one tensor a band), c, and whether every pivot was positive, for the first `count` entries.
+    """psi (one tensor a band), c, and whether every variance divided by was positive, for the first `count` entries.
 
-    Each window is scaled to a unit diagonal, then eliminated from its far end without pivoting.
+    Neighbouring windows overlap, so none is factored: the predictor of entry j from its k upper neighbours follows
+    from that from k - 1 of them and the predictor of entry j + k from the entries between (Levinson's recursion for a
+    matrix that is not Toeplitz), O(band^2) an entry. It works on correlations, the windows scaled to a unit diagonal.
     """
     import jax.numpy as jnp
 
-    band = len(edges)
     scale = jnp.where(a > 0, 1 / jnp.sqrt(jnp.where(a > 0, a, 1)), 1)
-    # Correlations: correlated[k][j] couples j and j + k + 1.
-    correlated = [edge[: len(a) - k] * scale[: len(a) - k] * scale[k:] for k, edge in enumerate(edges, start=1)]
-
-    def entry(p: int, q: int) -> Array:
-        return correlated[q - p - 1][p : p + count]
-
-    one = jnp.ones(count, a.dtype)
-    matrix = {(p, q): one if p == q else entry(p, q) for p in range(1, band + 1) for q in range(p, band + 1)}
-    right = {p: entry(0, p) for p in range(1, band + 1)}
-    sound = jnp.ones(count, bool)
-    factors: dict[tuple[int, int], Array] = {}
-    residual = one
-    for q in range(band, 0, -1):
-        pivot = matrix[q, q]
-        positive = pivot > 0
-        sound = sound & positive
-        safe = jnp.where(positive, pivot, 1)
-        residual = residual - right[q] * (right[q] / safe)
-        for p in range(q - 1, 0, -1):
-            factors[p, q] = matrix[p, q] / safe
-        for p in range(q - 1, 0, -1):
-            right[p] = right[p] - factors[p, q] * right[q]
-            for r in range(p, q):
-                matrix[p, r] = matrix[p, r] - factors[p, q] * matrix[r, q]
-        right[q] = right[q] / safe
-    # Back substitution, nearest neighbour first: psi_q = right_q - sum over p < q of factor(p, q) psi_p.
-    psi: list[Array] = []
-    for q in range(1, band + 1):
-        psi.append(right[q] - sum((factors[p, q] * psi[p - 1] for p in range(1, q)), jnp.zeros_like(one)))
-    unscaled = [value * scale[k : k + count] / scale[:count] for k, value in enumerate(psi, start=1)]
-    return unscaled, residual * a[:count], sound
+    correlated = [edge[: a.size - k] * scale[: a.size - k] * scale[k:] for k, edge in enumerate(edges, start=1)]
+    ones = jnp.ones(a.size, a.dtype)
+    # Of order k: up[j] predicts j from j+1 .. j+k, down[j] predicts j+k from j .. j+k-1; variances of what remains.
+    up: list[Array] = []
+    down: list[Array] = []
+    up_variance = down_variance = ones
+    sound = jnp.ones(a.size, bool)
+    for k in range(1, len(edges) + 1):
+        size = a.size - k
+        up, down = [x[:size] for x in up], [x[1 : size + 1] for x in down]
+        up_variance, down_variance = up_variance[:size], down_variance[1 : size + 1]
+        common = correlated[k - 1]
+        for p, coefficient in enumerate(up, start=1):
+            common = common - coefficient * correlated[k - p - 1][p : p + size]
+        sound = sound[:size] & (down_variance > 0)
+        onto_far = common / jnp.where(down_variance > 0, down_variance, 1)
+        onto_near = common / jnp.where(up_variance > 0, up_variance, 1)
+        up, down = (
+            [*(f - onto_far * b for f, b in zip(up, down, strict=True)), onto_far],
+            [onto_near, *(b - onto_near * f for f, b in zip(up, down, strict=True))],
+        )
+        up_variance, down_variance = up_variance - onto_far * common, down_variance - onto_near * common
+    psi = [value[:count] * scale[k : k + count] / scale[:count] for k, value in enumerate(up, start=1)]
+    return psi, up_variance[:count] * a[:count], sound[:count]
