@@ -11,6 +11,7 @@ optimizer alternate, and the median of several rounds is printed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -34,7 +35,7 @@ STRETCH_S = 0.2
 def parameters() -> dict[str, jax.Array]:
     generator = np.random.default_rng(0)
     tree = {}
-    for i, (rows, columns) in enumerate(zip(SIZES[:-1], SIZES[1:], strict=True)):
+    for i, (rows, columns) in enumerate(itertools.pairwise(SIZES)):
         kernel = generator.normal(size=(rows, columns)) / np.sqrt(rows)
         tree[f"kernel{i}"] = jnp.asarray(kernel, jnp.float32)
         tree[f"bias{i}"] = jnp.zeros(columns, jnp.float32)

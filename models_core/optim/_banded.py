@@ -62,9 +62,14 @@ def from_chain(chain: Array, shape: tuple[int, ...], order: Order) -> Array:
 
 
 def precondition(
-    a: Array, couplings: tuple[Array, ...], m: Array, gamma: float, rule: EdgeRule = "minimal_cut", order: Order = "fan_in"
+    a: Array,
+    couplings: tuple[Array, ...],
+    m: Array,
+    gamma: float,
+    rule: EdgeRule = "minimal_cut",
+    order: Order = "fan_in",
 ) -> Array:
-    """X m; a > 0 and couplings as in the module's docstring, in the shape of the tensor, each coupling zero at its end."""
+    """X m; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at its end."""
     if not couplings:
         return m / a
     if len(couplings) == 1 and rule == "minimal_cut":
@@ -91,6 +96,7 @@ def _banded(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float, rule
     """Any band, on chains (one axis), chunk after chunk."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     n, band = a.size, len(couplings)
     chunk = min(CHUNK, n)
@@ -124,7 +130,7 @@ def _banded(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float, rule
         diagonal, momentum = cut(tall[0], start)[:chunk], cut(tall[2], start)
         if rule == "reweight":
             explained = diagonal - c
-            unit = float(jnp.finfo(c.dtype).eps)
+            unit = float(np.finfo(c.dtype).eps)
             # c is only trusted to shrink where it is a number and the couplings explain too much, not too little.
             shrunk = ~sound & (explained > 0)
             factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
@@ -139,7 +145,7 @@ def _banded(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float, rule
         return y, [p * y for p in psi]
 
     y, z = jax.lax.map(halves, starts)
-    u = y.reshape(-1)[:n]
+    u: Array = y.reshape(-1)[:n]
     for k, part in enumerate(z, start=1):
         u -= shift(part.reshape(-1)[:n], -k, 0.0)
     return u

@@ -44,13 +44,14 @@ def absorb(
     """The sketch after `factor` (d, m). escape: share of cut^2 that counts as escaped, 1 but for RFD."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     k = sketch.roots.size
     stack = jnp.concatenate([sketch.basis * (beta2**0.5 * sketch.roots)[None, :], factor], axis=1)
     finite = jnp.all(jnp.isfinite(stack))
     # A stack that is not finite would keep the decomposition from ending.
     u, sig, _ = jnp.linalg.svd(jnp.where(finite, stack, 0), full_matrices=False)
-    noise = float(jnp.finfo(sig.dtype).eps) * max(stack.shape) * sig[0]
+    noise = float(np.finfo(sig.dtype).eps) * max(stack.shape) * sig[0]
     sig = jnp.where(sig > noise, sig, 0)
     cut = sig[k] if sig.size > k else jnp.zeros((), sig.dtype)
     kept = sig[:k]
@@ -60,7 +61,8 @@ def absorb(
         jnp.sqrt((kept - cut) * (kept + cut)),
         decay * sketch.escaped + escape * cut * cut,
     )
-    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, sketch)
+    checked: Sketch = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, sketch)
+    return checked
 
 
 def power_times(sketch: Sketch, right: Array, exponent: float, ridge: Array | float = 0.0) -> Array:

@@ -20,8 +20,8 @@ theory sums and preconditions g). gamma is relative to a_j and defaults to the r
 cuts at c_j <= 0. Algorithm 3 is rebuilt from its description, and so is `edge_rule` "reweight". The graft's v is bias
 corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
 Reduces to: u = mh / (v_hat + eps) at band 0; X = H^-1 at band n - 1.
-Cost: time O(n) elementwise, O(n band^2) above band 1 (the paper: band^3), temporary memory O(n band); band + 2 numbers a
-parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
+Cost: time O(n) elementwise, O(n band^2) above band 1 (the paper: band^3), temporary memory O(n band); band + 2 numbers
+a parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
 
 >>> Options(band=1, graft="none").beta2
 0.99
@@ -213,10 +213,11 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
 def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: tuple[Array, ...]) -> Array:
     """One tensor's grafted update; m, v, e are its new raw averages, as stored."""
     import jax.numpy as jnp
+    import numpy as np
 
     if v.size == 0:
         return g
-    unit = float(jnp.finfo(v.dtype).eps)
+    unit = float(jnp.finfo(v.dtype).eps)  # type: ignore[no-untyped-call]
     m, v, *e_exact = (x.astype(g.dtype) for x in (m, v, *e))
     t = step.astype(v.dtype)
     mean_weight, square_weight = 1 / (1 - options.beta1**t), 1 / (1 - options.beta2**t)
@@ -227,7 +228,7 @@ def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: t
         row_sums = v_hat
         for k, b in enumerate(e_hat, start=1):
             row_sums += jnp.abs(b) + jnp.abs(shift(b, -k, 0.0, options.order))
-        eps = jnp.maximum(eps * jnp.max(row_sums), jnp.finfo(v.dtype).tiny)
+        eps = jnp.maximum(eps * jnp.max(row_sums), np.finfo(v.dtype).tiny)
     gamma = unit if options.gamma is None else options.gamma
     u = precondition(v_hat + eps, e_hat, m_hat, gamma, options.edge_rule, options.order)
     match options.graft:
