@@ -8,19 +8,20 @@ Per tensor, its entries in a chain j = 0..n-1 along the fan-in of each output un
     m = beta1 m + (1-beta1) g ;  v = beta2 v + (1-beta2) g_j^2 ;  e = beta2 e + (1-beta2) g_j g_{j+1}
     mh = m/(1-beta1^t) ;  a = v/(1-beta2^t) + eps ;  b = e/(1-beta2^t)
     c_j = a_j - b_j^2/a_{j+1} ;  psi_j = b_j/a_{j+1} ;  where c_j <= gamma a_j: psi_j = 0, c_j = a_j  (the edge is cut)
-    y_j = (mh_j - psi_j mh_{j+1}) / c_j ;  u_0 = y_0 ,  u_{j+1} = y_{j+1} - psi_j y_j             u = X mh, X = inverse
-    of H u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
+    y_j = (mh_j - psi_j mh_{j+1}) / c_j ;  u_0 = y_0 ,  u_{j+1} = y_{j+1} - psi_j y_j     that is, u = X mh
+    u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
 
-X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. There is no square root: ungrafted, u
-scales as 1/g.
+X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. Band b > 1 couples each entry with b
+neighbours on each side and solves a b x b system for each (`_banded`, which also says what `edge_rule` removes). There
+is no square root: ungrafted, u scales as 1/g.
 
 Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the
 theory sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code
-cuts at c_j <= 0. The graft's v is bias corrected unless graft = "official". A tensor whose u is zero stays where it is;
-the authors divide 0 by 0.
-Reduces to: u = mh / (v_hat + eps) at band 0. Band >= 2 belongs into `_precondition`: `SonewState.couplings` is already
-one tensor a band.
-Cost: time O(n) elementwise; band + 2 numbers a parameter, in float32 even for bfloat16 parameters.
+cuts at c_j <= 0. Algorithm 3 is rebuilt from its description, and so is `edge_rule` "reweight". The graft's v is bias
+corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
+Reduces to: u = mh / (v_hat + eps) at band 0; X = H^-1 at band n - 1.
+Cost: time O(n) elementwise, O(n band^2) above band 1 (the paper: band^3), temporary memory O(n band); band + 2 numbers
+a parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
 
 >>> Options(band=1, graft="none").beta2
 0.99
@@ -31,6 +32,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from models_core.optim._banded import EdgeRule, Order, precondition, shift
+from models_core.optim._norms import norm_of
 from models_core.optim._options import OptimizerOptions
 from models_core.spec import field
 
@@ -57,8 +60,15 @@ class Options(OptimizerOptions, title="SONew"):
         title="Band",
         help="Neighbours coupled on each side: 0 is diagonal, 1 tridiagonal.",
         ge=0,
-        le=1,
+        le=8,
         section=_OPTIMIZER,
+    )
+    order: Order = field(
+        "fan_in",
+        title="Order of the chain",
+        help="Along the inputs of each output unit, or as the entries lie in memory.",
+        section=_OPTIMIZER,
+        advanced=True,
     )
     beta1: float = field(
         0.9, title="Beta 1", help="Decay of the mean gradient.", ge=0, lt=1, section=_OPTIMIZER, advanced=True
@@ -95,6 +105,20 @@ class Options(OptimizerOptions, title="SONew"):
         help="Cut an edge where the conditional variance is below this share of the variance; empty: rounding unit.",
         ge=0,
         lt=1,
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    edge_rule: EdgeRule = field(
+        "minimal_cut",
+        title="Edge rule",
+        help="What gives way where the statistics are nearly singular: few edges, all of an entry's, or their weight.",
+        section=_OPTIMIZER,
+        advanced=True,
+    )
+    statistics: Literal["float32", "bfloat16"] = field(
+        "float32",
+        title="Precision of the statistics",
+        help="How they are stored; computation is in float32. Half the memory in bfloat16, more edges cut.",
         section=_OPTIMIZER,
         advanced=True,
     )
@@ -150,22 +174,27 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
     import jax.numpy as jnp
     import optax
 
-    def statistics_dtype(leaf: Array) -> Any:
+    def stored_dtype(leaf: Array) -> Any:
+        return jnp.float64 if leaf.dtype == jnp.float64 else jnp.dtype(options.statistics)
+
+    def computed_dtype(leaf: Array) -> Any:
         return jnp.float64 if leaf.dtype == jnp.float64 else jnp.float32
 
     def init(params: Tree) -> SonewState:
         def zeros() -> Tree:
-            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, statistics_dtype(leaf)), params)
+            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, stored_dtype(leaf)), params)
 
         return SonewState(jnp.zeros((), jnp.int32), zeros(), zeros(), tuple(zeros() for _ in range(options.band)))
 
     def update(grads: Tree, state: SonewState, params: Tree | None = None) -> tuple[Tree, SonewState]:
         step = optax.safe_increment(state.step)
-        exact = jax.tree.map(lambda leaf: leaf.astype(statistics_dtype(leaf)), grads)
+        exact = jax.tree.map(lambda leaf: leaf.astype(computed_dtype(leaf)), grads)
         mean = jax.tree.map(lambda m, g: _average(m, g, options.beta1), state.mean, exact)
         square = jax.tree.map(lambda v, g: _average(v, g * g, options.beta2), state.square, exact)
         couplings = tuple(
-            jax.tree.map(lambda e, g, k=k: _average(e, g * _shift(g, k, 0.0), options.beta2), coupling, exact)
+            jax.tree.map(
+                lambda e, g, k=k: _average(e, g * shift(g, k, 0.0, options.order), options.beta2), coupling, exact
+            )
             for k, coupling in enumerate(state.couplings, start=1)
         )
         updates = jax.tree.map(
@@ -182,70 +211,40 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
 
 
 def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: tuple[Array, ...]) -> Array:
-    """One tensor's grafted update; m, v, e are its new raw averages."""
+    """One tensor's grafted update; m, v, e are its new raw averages, as stored."""
     import jax.numpy as jnp
     import numpy as np
 
+    if v.size == 0:
+        return g
+    unit = float(jnp.finfo(v.dtype).eps)  # type: ignore[no-untyped-call]
+    m, v, *e_exact = (x.astype(g.dtype) for x in (m, v, *e))
     t = step.astype(v.dtype)
-    m_hat = m / (1 - options.beta1**t)
-    v_hat = v / (1 - options.beta2**t)
-    e_hat = tuple(coupling / (1 - options.beta2**t) for coupling in e)
+    mean_weight, square_weight = 1 / (1 - options.beta1**t), 1 / (1 - options.beta2**t)
+    m_hat, v_hat = m * mean_weight, v * square_weight
+    e_hat = tuple(coupling * square_weight for coupling in e_exact)
     eps = jnp.asarray(options.eps, v.dtype)
     if options.eps_scale == "relative":
-        row_sums = v_hat + sum(jnp.abs(b) + jnp.abs(_shift(b, -k, 0.0)) for k, b in enumerate(e_hat, start=1))
+        row_sums = v_hat
+        for k, b in enumerate(e_hat, start=1):
+            row_sums += jnp.abs(b) + jnp.abs(shift(b, -k, 0.0, options.order))
         eps = jnp.maximum(eps * jnp.max(row_sums), np.finfo(v.dtype).tiny)
-    gamma = float(np.finfo(v.dtype).eps) if options.gamma is None else options.gamma
-    u = _precondition(v_hat + eps, e_hat, m_hat, gamma)
+    gamma = unit if options.gamma is None else options.gamma
+    u = precondition(v_hat + eps, e_hat, m_hat, gamma, options.edge_rule, options.order)
     match options.graft:
         case "none":
             return u
         case "sgd":
-            step = g
+            length = norm_of(lambda x: x, g)
         case "rmsprop":
-            step = g / (jnp.sqrt(v_hat) + options.graft_eps)
+            length = norm_of(lambda x, y: x / (jnp.sqrt(y * square_weight) + options.graft_eps), g, v)
         case "adam":
-            step = m_hat / (jnp.sqrt(v_hat) + options.graft_eps)
+            length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y * square_weight) + options.graft_eps), m, v)
         case "official":
-            step = m_hat / (jnp.sqrt(v) + options.graft_eps)
-    length = jnp.sqrt(jnp.sum(u * u))
-    return u * jnp.where(length > 0, jnp.sqrt(jnp.sum(step * step)) / jnp.where(length > 0, length, 1), 0)
-
-
-def _precondition(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float) -> Array:
-    """X m for the statistics with diagonal `a` > 0 and off-diagonals `couplings`; edges cut where c <= gamma a."""
-    import jax.numpy as jnp
-
-    if not couplings:
-        return m / a
-    (b,) = couplings
-    # Rows condition on their upper neighbour: psi_j = b_j / a_{j+1}. The last entry has none; its b is zero by
-    # construction.
-    psi = b / _shift(a, 1, 1.0)
-    c = a - psi * b
-    # Written so that a c that is not a number cuts its edge too.
-    kept = c > gamma * a
-    psi = jnp.where(kept, psi, 0)
-    y = (m - psi * _shift(m, 1, 0.0)) / jnp.where(kept, c, a)
-    return y - _shift(psi * y, -1, 0.0)
+            length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y) + options.graft_eps), m, v)
+    own = norm_of(lambda x: x, u)
+    return u * jnp.where(own > 0, length / jnp.where(own > 0, own, 1), 0)
 
 
 def _average(old: Array, new: Array, beta: float) -> Array:
-    return beta * old + (1 - beta) * new
-
-
-def _shift(x: Array, by: int, fill: float) -> Array:
-    """Entry j of the result is entry j + by of the chain, `fill` beyond its ends; shape kept.
-
-    The chain runs through all axes but the last, then on to the next index of the last axis.
-    """
-    import jax.numpy as jnp
-
-    columns = x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
-    edge = jnp.full((abs(by), 1), fill, x.dtype)
-    if by > 0:
-        following = jnp.concatenate([columns[:by, 1:], edge], axis=1)
-        moved = jnp.concatenate([columns[by:], following], axis=0)
-    else:
-        preceding = jnp.concatenate([edge, columns[by:, :-1]], axis=1)
-        moved = jnp.concatenate([preceding, columns[:by]], axis=0)
-    return moved.reshape(x.shape)
+    return (beta * old.astype(new.dtype) + (1 - beta) * new).astype(old.dtype)
