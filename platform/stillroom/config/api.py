@@ -18,6 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from stillroom.boards.api import door as boards
 from stillroom.core.errors import StillroomError, TooMany
+from stillroom.core.http import error_answer
 from stillroom.runs.api import doors as runs
 from stillroom.scheduling.api import doors as scheduling
 from stillroom.telemetry.api import doors as telemetry
@@ -44,20 +45,6 @@ api = NinjaAPI(
 )
 for door in (tenants, *runs, *telemetry, *scheduling, boards):
     api.add_router("", door)
-
-
-def error_answer(
-    request: HttpRequest, *, status: int, code: str, message: str, fields: dict[str, str] | None = None, **extra: Any
-) -> HttpResponse:
-    """The one form of an error."""
-    body = {
-        "code": code,
-        "message": message,
-        "fields": fields or {},
-        "request_id": getattr(request, "request_id", ""),
-        **extra,
-    }
-    return HttpResponse(orjson.dumps(body), status=status, content_type="application/json")
 
 
 @api.exception_handler(StillroomError)

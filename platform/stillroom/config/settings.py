@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "stillroom.core.http.RequestIdMiddleware",
+    "stillroom.core.http.ErrorFormMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "stillroom.core.http.ContentSecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from typing import Any
 
+import orjson
 import structlog
 from django.http import HttpRequest, HttpResponse
 
@@ -20,10 +22,25 @@ CONSOLE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+FRAMEWORK_REFUSALS = {
+    400: ("invalid", "The request is not valid."),
+    404: ("not_found", "This address does not exist."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    500: ("internal", "Something failed here. The request id finds it in the log."),
+}
 # A file of a run is hostile: it may be looked at, never run.
 SANDBOX_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
 
 Handler = Callable[[HttpRequest], HttpResponse]
+
+
+def error_answer(
+    request: HttpRequest, *, status: int, code: str, message: str, fields: dict[str, str] | None = None, **extra: Any
+) -> HttpResponse:
+    """The one form of an error."""
+    request_id = getattr(request, "request_id", "")
+    body = {"code": code, "message": message, "fields": fields or {}, "request_id": request_id, **extra}
+    return HttpResponse(orjson.dumps(body), status=status, content_type="application/json")
 
 
 class RequestIdMiddleware:
@@ -40,6 +57,24 @@ class RequestIdMiddleware:
             response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
+
+
+class ErrorFormMiddleware:
+    """Gives the framework's own refusals under /api/ (no such address, wrong method) the one form of an error."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        foreign = not response.get("Content-Type", "").startswith("application/json")
+        if response.status_code < 400 or not foreign or not request.path.startswith("/api/"):
+            return response
+        code, message = FRAMEWORK_REFUSALS.get(response.status_code, ("refused", "The request was refused."))
+        answer = error_answer(request, status=response.status_code, code=code, message=message)
+        if "Allow" in response:
+            answer["Allow"] = response["Allow"]
+        return answer
 
 
 class ContentSecurityMiddleware:

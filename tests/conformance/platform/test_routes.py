@@ -156,6 +156,13 @@ def call(http: Http, route: Route, world: World, **names: str) -> Any:
     return http.call(route.method, path, world.fill(route.body) if route.body is not None else {})
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/me", 405), ("PUT", "/runs", 405)]
+)
+def test_refusals_of_the_framework_have_the_one_form_too(world: World, method: str, path: str, status: int) -> None:
+    assert world.cast.ada.http.call(method, path).status == status
+
+
 def test_every_route_is_listed() -> None:
     described = {
         (method.upper(), path.removeprefix("/api/v1").replace("{path:path}", "{path}"))

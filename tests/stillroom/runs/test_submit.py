@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from support.cast import PROJECT, Cast, small_spec, submit
+from support.cast import PROJECT, Answer, Cast, Http, small_spec, submit
 
 RUNS = f"/orgs/aster/projects/{PROJECT}/runs"
 STUDIES = f"/orgs/aster/projects/{PROJECT}/studies"
@@ -67,6 +69,24 @@ def test_the_same_idempotency_key_returns_the_same_run(cast: Cast) -> None:
     assert first.body["id"] == second.body["id"]
     other = cast.mel.http.post(RUNS, {**payload, "seed": 9}, **keyed)
     assert (other.status, other.body["code"]) == (409, "idempotency.conflict")
+
+
+@pytest.mark.parametrize("path", [RUNS, STUDIES])
+def test_a_request_that_arrives_many_times_at_once_is_done_once(cast: Cast, path: str) -> None:
+    payload = {"recipe": "optimizer_benchmark", "spec": small_spec(), "name": "once"}
+    answers: list[Answer] = []
+
+    def send() -> None:
+        answers.append(Http(cast.mel.http.token).post(path, payload, headers={"Idempotency-Key": "once"}))
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status for answer in answers} == {201}, [answer.text for answer in answers]
+    assert len({answer.body["id"] for answer in answers}) == 1
+    assert cast.mel.http.get(RUNS).body["total"] == 1
 
 
 def test_a_study_is_arms_times_seeds(cast: Cast) -> None:

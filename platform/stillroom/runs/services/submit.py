@@ -68,12 +68,17 @@ def run_submit(
     *, member: Member, project: Project, request: Request, idempotency_key: str | None = None, fingerprint: str = ""
 ) -> Run:
     """Validate and queue one run. With an idempotency key, the same request returns the run that it made before."""
-    if idempotency_key:
-        earlier = Run.objects.filter(idempotency_key=idempotency_key).first()
-        if earlier is not None:
-            _same(earlier.idempotency_hash, fingerprint)
-            return earlier
-    return _create(member, project, request, idempotency_key, fingerprint)
+    if not idempotency_key:
+        return _create(member, project, request, None, "")
+    earlier = Run.objects.filter(idempotency_key=idempotency_key).first()
+    if earlier is None:
+        try:
+            with transaction.atomic():
+                return _create(member, project, request, idempotency_key, fingerprint)
+        except IntegrityError:  # the same request arrived twice at once; the other one was first
+            earlier = Run.objects.get(idempotency_key=idempotency_key)
+    _same(earlier.idempotency_hash, fingerprint)
+    return earlier
 
 
 def _create(member: Member, project: Project, request: Request, key: str | None, fingerprint: str) -> Run:
@@ -148,17 +153,23 @@ def study_submit(
         at = f"arms.{index}.spec" if override else "spec"
         _, spec, spec_hash = spec_validate(base.recipe, merged, at=at)
         specs.append((arm, spec, spec_hash))
-    study = Study.objects.create(
-        tenant_id=member.tenant_id,
-        project=project,
-        name=name,
-        recipe=base.recipe,
-        arms=[{"name": arm, "spec_hash": spec_hash} for arm, _, spec_hash in specs],
-        seeds=seeds,
-        idempotency_key=idempotency_key,
-        idempotency_hash=fingerprint,
-        created_by_id=member.user_id,
-    )
+    try:
+        with transaction.atomic():
+            study = Study.objects.create(
+                tenant_id=member.tenant_id,
+                project=project,
+                name=name,
+                recipe=base.recipe,
+                arms=[{"name": arm, "spec_hash": spec_hash} for arm, _, spec_hash in specs],
+                seeds=seeds,
+                idempotency_key=idempotency_key or None,
+                idempotency_hash=fingerprint,
+                created_by_id=member.user_id,
+            )
+    except IntegrityError:  # the same request arrived twice at once; the other one was first
+        earlier = Study.objects.get(idempotency_key=idempotency_key)
+        _same(earlier.idempotency_hash, fingerprint)
+        return earlier
     for seed in seeds:
         for arm, spec, _ in specs:
             label = arm or name
