@@ -46,3 +46,9 @@ def test_the_agent_loads_no_platform_and_no_array_framework() -> None:
         f"import sys, workers.app, workers.agent\nprint([name for name in {names!r} if name in sys.modules])"
     )
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_the_web_process_refuses_to_start_without_a_secret() -> None:
+    found = python("import stillroom.config.asgi", without="STILLROOM_SECRET_KEY")
+    assert found.returncode == 1
+    assert "STILLROOM_SECRET_KEY is not set" in found.stderr

@@ -9,7 +9,14 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stillroom.config.settings")
 http = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  (Django must be set up first)
+from django.conf import settings  # noqa: E402  (Django must be set up first)
+
+from stillroom.config.env import EnvError  # noqa: E402
+
+if not settings.ENV.secret_key:
+    raise EnvError("STILLROOM_SECRET_KEY is not set: nothing may be signed with a key that everybody knows.")
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from stillroom.live.admission import Admission  # noqa: E402
