@@ -43,8 +43,7 @@ def test_a_kill_in_the_middle_loses_nothing(
     until(lambda: (installation.run(run)["progress"] or {"step": 0})["step"] > 300, what="the run to be in its middle")
     acknowledged = installation.points(run, "train/loss")
     if victim == "training":
-        process = until(installation.training, what="the training process")
-        process.kill()
+        installation.kill_training()
     else:
         installation.kill(victim)
     ended = installation.wait(run)

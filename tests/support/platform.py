@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 Found = TypeVar("Found")
 
 PATIENCE_S = 240.0
-BUSY_PERCENT = 25.0
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "LOST")
 # Short leases, so that what a lost attempt leads to is seen within seconds.
 PACE = {"STILLROOM_LEASE_S": "20", "STILLROOM_HEARTBEAT_S": "2", "STILLROOM_GRACE_S": "10"}
@@ -83,7 +82,7 @@ class Platform:
         old = self.pid(name)
         psutil.Process(old).kill()
         until(
-            lambda: (row := self.status()[name])["state"] == "ready" and row["pid"] != old,
+            lambda: (row := self.status()[name])["state"] == "ready" and row["pid"] not in (None, old),
             what=f"{name} to be started again",
         )
 
@@ -121,13 +120,13 @@ class Platform:
         found = self.api("POST", "/series/query", query)["series"]
         return list(zip(found[0]["x"], found[0]["value"], strict=True)) if found else []
 
-    def training(self) -> psutil.Process | None:
-        """The process on the local node that executes a run: of the agent's interpreters, the one that computes."""
+    def kill_training(self) -> None:
+        """SIGKILL what executes runs on the local node: every interpreter below the agent, warm spares included."""
         agent = psutil.Process(self.pid("node"))
         cores = [child for child in agent.children(recursive=True) if "models_core" in child.cmdline()]
-        busy = [(core.cpu_percent(interval=0.2), core) for core in cores]
-        load, core = max(busy, key=lambda found: found[0], default=(0.0, None))
-        return core if load > BUSY_PERCENT else None
+        assert cores
+        for core in cores:
+            core.kill()
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from workers.sandbox.spawn import Child
 log = logging.getLogger(__name__)
 
 PERIOD_S = 5.0
+# The first measurement comes early: a short run has one, too.
+FIRST_S = 1.0
 
 
 class Monitor:
@@ -47,7 +49,9 @@ class Monitor:
     def _run(self) -> None:
         began = measured = time.monotonic()
         before = usage_of(self._child.pid, self._child.tag)
-        while not self._stop.wait(self._period_s):
+        pause_s = min(FIRST_S, self._period_s)
+        while not self._stop.wait(pause_s):
+            pause_s = self._period_s
             now = time.monotonic()
             after = usage_of(self._child.pid, self._child.tag)
             if after:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from support.cast import PROJECT, Answer, Cast, Http, small_spec, submit
+from support.threads import at_once
 
 RUNS = f"/orgs/aster/projects/{PROJECT}/runs"
 STUDIES = f"/orgs/aster/projects/{PROJECT}/studies"
@@ -79,11 +78,7 @@ def test_a_request_that_arrives_many_times_at_once_is_done_once(cast: Cast, path
     def send() -> None:
         answers.append(Http(cast.mel.http.token).post(path, payload, headers={"Idempotency-Key": "once"}))
 
-    threads = [threading.Thread(target=send) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(6, send)
     assert {answer.status for answer in answers} == {201}, [answer.text for answer in answers]
     assert len({answer.body["id"] for answer in answers}) == 1
     assert cast.mel.http.get(RUNS).body["total"] == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from django.db import IntegrityError
 
@@ -14,6 +12,7 @@ from stillroom.scheduling.services.dispatch import dispatch, sweep
 from stillroom.scheduling.services.reap import reap
 from support.cast import Cast, Http, attach_node, run_token, running, submit, take
 from support.database import superuser
+from support.threads import at_once
 
 
 def expire(run: str) -> None:
@@ -82,11 +81,7 @@ def test_four_schedulers_at_once_assign_each_run_once(cast: Cast) -> None:
     attach_node(slots=3)
     for seed in range(6):
         submit(cast.ada, seed=seed)
-    threads = [threading.Thread(target=lambda: [dispatch() for _ in range(5)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, lambda: [dispatch() for _ in range(5)])
     with sched_tx():
         held = list(Allocation.objects.filter(to_at__isnull=True).values_list("device_id", "run_id"))
     assert len(held) == 3

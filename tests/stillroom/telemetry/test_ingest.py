@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from typing import Any
 
 import msgpack
@@ -13,6 +12,7 @@ import orjson
 import pytest
 
 from support.cast import Cast, Running, running
+from support.threads import at_once
 
 
 @pytest.fixture
@@ -50,11 +50,7 @@ def test_another_epoch_is_refused(run: Running) -> None:
 
 def test_many_senders_of_the_same_batch_store_it_once(cast: Cast, run: Running) -> None:
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(run.points(1, steps=[1, 2, 3]).status)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(8, lambda: answers.append(run.points(1, steps=[1, 2, 3]).status))
     assert answers == [200] * 8
     assert n_points(cast, run) == 3
 
