@@ -77,11 +77,38 @@ def apply(
     positions: Int[Array, "#batch time"] | None = None,
 ) -> Float[Array, "batch time vocabulary"]:
     """Next-token logits. positions: place of each token in its sequence, 0, 1, .. when None."""
+    return unembed(params, trunk(params, config, tokens, positions))
+
+
+def trunk(
+    params: Params,
+    config: DecoderConfig,
+    tokens: Int[Array, "batch time"],
+    positions: Int[Array, "#batch time"] | None = None,
+) -> Float[Array, "batch time d_model"]:
+    """What the last block leaves, normalised: `unembed` turns it, or any slice of it, into logits."""
+    return rms_norm(hidden_states(params, config, tokens, positions)[-1], params["final_norm"])
+
+
+def unembed(params: Params, x: Float[Array, "*leading d_model"]) -> Float[Array, "*leading vocabulary"]:
+    """Logits of the tied output layer."""
+    logits: Float[Array, "*leading vocabulary"] = x @ params["embedding"].T
+    return logits
+
+
+def hidden_states(
+    params: Params,
+    config: DecoderConfig,
+    tokens: Int[Array, "batch time"],
+    positions: Int[Array, "#batch time"] | None = None,
+) -> list[Float[Array, "batch time d_model"]]:
+    """The residual stream: after the embedding, then after each block, before the final norm."""
     if positions is None:
         positions = jnp.arange(tokens.shape[1])[None, :]
     embedding = params["embedding"]
     # The factor is rounded to the embedding's dtype first, as in the published models.
     x = embedding[tokens] * jnp.asarray(config.d_model**0.5, embedding.dtype)
+    states = [x]
     masks = {
         True: causal_mask(positions, positions, None),
         False: causal_mask(positions, positions, config.window),
@@ -96,8 +123,8 @@ def apply(
         x = x + (rms_norm(branch, layer["post_attention_norm"]) if config.post_norms else branch)
         branch = mlp(layer["mlp"], rms_norm(x, layer["pre_mlp_norm"]))
         x = x + (rms_norm(branch, layer["post_mlp_norm"]) if config.post_norms else branch)
-    logits: Float[Array, "batch time vocabulary"] = rms_norm(x, params["final_norm"]) @ embedding.T
-    return logits
+        states.append(x)
+    return states
 
 
 def attention(
