@@ -5,6 +5,7 @@ import { seriesQuery } from "@/api/runs";
 import type { RecipeMetric, Run } from "@/api/types";
 import { ChartFrame } from "@/charts/ChartFrame";
 import { SceneSource, type XKind } from "@/charts/scene";
+import { XAxisChoice } from "@/charts/XAxisChoice";
 import { useShortcuts } from "@/lib/keys";
 import { isOver } from "@/lib/runStates";
 import { useUrlState } from "@/lib/urlState";
@@ -144,26 +145,11 @@ export function Comparison({
           </select>
           <Icon name="chevronDown" size={14} />
         </span>
-        <span>x</span>
-        <span className="select-frame compare-x">
-          <select
-            className="select"
-            aria-label="x axis"
-            value={x}
-            onChange={(event) => url.set({ x: event.target.value, zoom: null })}
-          >
-            <option value="step">Step</option>
-            <option value="relative">Relative time</option>
-            <optgroup label="Another series">
-              {metrics
-                .filter((one) => one.key !== key)
-                .map((one) => (
-                  <option key={one.key}>{one.key}</option>
-                ))}
-            </optgroup>
-          </select>
-          <Icon name="chevronDown" size={14} />
-        </span>
+        <XAxisChoice
+          value={x}
+          series={metrics.filter((one) => one.key !== key).map((one) => one.key)}
+          onChange={(next) => url.set({ x: next, zoom: null })}
+        />
         <span>y</span>
         <Segmented
           label="y axis"
