@@ -412,6 +412,26 @@ export interface paths {
         patch: operations["stillroom_runs_api_projects_project_change"];
         trace?: never;
     };
+    "/api/v1/orgs/{org}/projects/{project}/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete
+         * @description What the word at position `at` of `q` may become: fields and keys seen in the project, operators, values.
+         */
+        get: operations["stillroom_runs_api_query_query_complete"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/projects/{project}/runs": {
         parameters: {
             query?: never;
@@ -456,6 +476,26 @@ export interface paths {
          *     A template gives the base, arms and seeds that the request leaves out; the request's spec is laid over its base.
          */
         post: operations["stillroom_runs_api_studies_study_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete Org
+         * @description The same over all the organisation's projects.
+         */
+        get: operations["stillroom_runs_api_query_query_complete_org"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1418,6 +1458,13 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** CompletionOut */
+        CompletionOut: {
+            /** Items */
+            items: components["schemas"]["SuggestionOut"][];
+            /** Start */
+            start: number;
+        };
         /** DeviceIn */
         DeviceIn: {
             /** Index */
@@ -2296,6 +2343,15 @@ export interface components {
             /** Template */
             template: string;
         };
+        /** SuggestionOut */
+        SuggestionOut: {
+            /** Help */
+            help: string;
+            /** Insert */
+            insert: string;
+            /** Kind */
+            kind: string;
+        };
         /** SummaryOut */
         SummaryOut: {
             /** Last */
@@ -3088,6 +3144,32 @@ export interface operations {
             };
         };
     };
+    stillroom_runs_api_query_query_complete: {
+        parameters: {
+            query?: {
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_runs_run_list: {
         parameters: {
             query?: {
@@ -3202,6 +3284,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_query_query_complete_org: {
+        parameters: {
+            query?: {
+                org?: string | null;
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
                 };
             };
         };
