@@ -32,6 +32,7 @@ export type Recipe = Omit<S["RecipeOut"], "examples" | "templates"> & {
 };
 export type RecipeDetail = Recipe & { readonly schema: JsonObject };
 
+export type Scores = S["ScoresOut"];
 export type Completion = S["CompletionOut"];
 
 export interface MetricSummary {

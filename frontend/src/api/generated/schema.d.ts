@@ -184,6 +184,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/benchmark-scores": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Benchmark Scores
+         * @description Methods scored over several leaderboards by the area under their performance profiles, steps to target as time.
+         *
+         *     `method` is the path of the spec by which methods are told apart; specs that differ elsewhere are trials of one
+         *     method, seeds are its studies.
+         */
+        get: operations["stillroom_boards_api_benchmark_scores"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/benchmarks": {
         parameters: {
             query?: never;
@@ -1465,6 +1488,13 @@ export interface components {
             /** Start */
             start: number;
         };
+        /** CornerOut */
+        CornerOut: {
+            /** Share */
+            share: number;
+            /** Tau */
+            tau: number;
+        };
         /** DeviceIn */
         DeviceIn: {
             /** Index */
@@ -1745,6 +1775,29 @@ export interface components {
             role: components["schemas"]["Role"];
             /** Slug */
             slug: string;
+        };
+        /**
+         * MethodOnOut
+         * @description A method on one leaderboard. `steps` and `ratio` are null where it never arrived.
+         */
+        MethodOnOut: {
+            /** Ratio */
+            ratio: number | null;
+            /** Steps */
+            steps: number | null;
+            /** Studies */
+            studies: number;
+            /** Trials */
+            trials: number;
+        };
+        /** MethodOut */
+        MethodOut: {
+            /** Method */
+            method: string;
+            /** Profile */
+            profile: components["schemas"]["CornerOut"][];
+            /** Score */
+            score: number;
         };
         /** MetricInfoOut */
         MetricInfoOut: {
@@ -2182,6 +2235,15 @@ export interface components {
                 [key: string]: string;
             } | null;
         };
+        /** ScoresOut */
+        ScoresOut: {
+            /** Methods */
+            methods: components["schemas"]["MethodOut"][];
+            /** R Max */
+            r_max: number;
+            /** Workloads */
+            workloads: components["schemas"]["WorkloadOut"][];
+        };
         /** SeriesList */
         SeriesList: {
             /** Items */
@@ -2521,6 +2583,17 @@ export interface components {
             /** Rank */
             rank: number | null;
         };
+        /** WorkloadOut */
+        WorkloadOut: {
+            /** Benchmark */
+            benchmark: string;
+            /** Methods */
+            methods: {
+                [key: string]: components["schemas"]["MethodOnOut"];
+            };
+            /** Name */
+            name: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -2746,6 +2819,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
+                };
+            };
+        };
+    };
+    stillroom_boards_api_benchmark_scores: {
+        parameters: {
+            query: {
+                benchmark: string[];
+                method?: string;
+                r_max?: number;
+                org?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoresOut"];
                 };
             };
         };
