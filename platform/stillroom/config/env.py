@@ -63,6 +63,11 @@ class Env:
     max_artifact_bytes: int = setting("STILLROOM_MAX_ARTIFACT_BYTES", "Largest single artifact.", 10 * 1024**3)
     max_keys: int = setting("STILLROOM_MAX_KEYS", "Most distinct metric keys in one run.", 10_000)
     lease_s: int = setting("STILLROOM_LEASE_S", "Seconds after which a silent attempt is given up.", 60)
+    mlflow_lease_s: int = setting(
+        "STILLROOM_MLFLOW_LEASE_S",
+        "Seconds after which a silent MLflow run is LOST; its next write revives it.",
+        21_600,
+    )
     heartbeat_s: int = setting("STILLROOM_HEARTBEAT_S", "Seconds between two heartbeats of a node.", 10)
     grace_s: int = setting("STILLROOM_GRACE_S", "Seconds that a stopping run has for its last checkpoint.", 30)
     log_level: str = setting("STILLROOM_LOG_LEVEL", "debug, info, warning or error.", "info")

@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "stillroom.scheduling",
     "stillroom.telemetry",
     "stillroom.boards",
+    "stillroom.mlflow",
     "stillroom.live",
     "stillroom.local",
     "stillroom.config",

@@ -226,7 +226,8 @@ class CheckpointRecord(TenantModel):
 class Series(TenantModel):
     """One metric key of one run, with its running summary: tables and leaderboards never read blobs.
 
-    `last`, `low` and `high` are over finite values; `last` follows the last point, finite or not.
+    `last`, `low` and `high` are over finite values; `last` follows the last point, finite or not. `last_time` (seconds
+    since 1970) is known for points that came without batch numbers.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -235,6 +236,7 @@ class Series(TenantModel):
     n = models.BigIntegerField(default=0)
     last = models.FloatField(null=True)
     last_step = models.BigIntegerField(null=True)
+    last_time = models.FloatField(null=True)
     low = models.FloatField(null=True)
     low_step = models.BigIntegerField(null=True)
     high = models.FloatField(null=True)

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from ninja import Status
 
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.http import SANDBOX_POLICY
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.selectors import run_access
-from stillroom.telemetry.models import ArtifactFile
 from stillroom.telemetry.schemas import ArtifactList, ArtifactOut
 from stillroom.telemetry.selectors.artifacts import artifact_get, artifacts
 from stillroom.telemetry.services.artifacts import artifact_publish, artifact_receive, path_check, stored_file
@@ -66,25 +65,28 @@ def artifact_read(request: DoorRequest, run: str, path: str, sha256: str | None 
     file = stored_file(tenant, row.sha256)
     if not file.is_file():
         raise NotFound("The content of this artifact")
-    response = _response(request, row, file)
-    response["Accept-Ranges"] = "bytes"
-    response["ETag"] = f'"{row.sha256}"'
+    response = file_response(request, file, row.size_bytes, row.sha256, row.media_type)
     response["Content-Security-Policy"] = SANDBOX_POLICY
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(Path(row.path).name)}"
     return response
 
 
-def _response(request: DoorRequest, row: ArtifactFile, file: Path) -> HttpResponseBase:
-    if request.headers.get("If-None-Match") == f'"{row.sha256}"':
-        return HttpResponse(status=304)
-    start, stop, partial = _range(request.headers.get("Range", ""), row.size_bytes)
-    response = StreamingHttpResponse(
-        _chunks(file, start, stop), content_type=row.media_type, status=206 if partial else 200
-    )
-    response["Content-Length"] = str(stop - start)
-    if partial:
-        response["Content-Range"] = f"bytes {start}-{stop - 1}/{row.size_bytes}"
+def file_response(request: HttpRequest, file: Path, size_bytes: int, sha256: str, media_type: str) -> HttpResponseBase:
+    """Stored content, whole or in the range asked for; 304 when the caller has it. Raises Invalid with status 416."""
+    response: HttpResponseBase
+    if request.headers.get("If-None-Match") == f'"{sha256}"':
+        response = HttpResponse(status=304)
+    else:
+        start, stop, partial = _range(request.headers.get("Range", ""), size_bytes)
+        response = StreamingHttpResponse(
+            _chunks(file, start, stop), content_type=media_type, status=206 if partial else 200
+        )
+        response["Content-Length"] = str(stop - start)
+        if partial:
+            response["Content-Range"] = f"bytes {start}-{stop - 1}/{size_bytes}"
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = f'"{sha256}"'
     return response
 
 
