@@ -40,8 +40,8 @@ class Server:
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         return self.call("POST", f"mlflow/{path}", json=body, **options)
 
-    def get(self, path: str, **query: Any) -> httpx.Response:
-        return self.call("GET", f"mlflow/{path}", params=query)
+    def get(self, endpoint: str, **query: Any) -> httpx.Response:
+        return self.call("GET", f"mlflow/{endpoint}", params=query)
 
 
 def use(server: Server, person: str) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow has and a run or project has not: experiment names and life cycle, inputs, logged models, the registry."""
+"""What MLflow has and a run or project has not: experiment names, life cycle, inputs, logged models, the registry."""
 
 from __future__ import annotations
 

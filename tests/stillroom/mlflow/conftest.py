@@ -28,7 +28,16 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 def web() -> Iterator[str]:
     """The web process of this test session."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "stillroom.config.asgi:application", "--port", str(port), "--lifespan", "off"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "stillroom.config.asgi:application",
+        "--port",
+        str(port),
+        "--lifespan",
+        "off",
+    ]
     process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env={**os.environ})
     url = f"http://127.0.0.1:{port}"
     try:

@@ -81,7 +81,9 @@ def test_many_at_once_make_an_experiment_once(server: Server) -> None:
 def test_many_at_once_meet_the_default_experiment(server: Server) -> None:
     client = server.client()
     found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(client.create_run("0").info.experiment_id)) for _ in range(5)]
+    threads = [
+        threading.Thread(target=lambda: found.append(client.create_run("0").info.experiment_id)) for _ in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

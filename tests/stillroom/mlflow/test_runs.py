@@ -52,9 +52,7 @@ def test_without_an_experiment_runs_go_to_the_default_one(server: Server) -> Non
     assert run.info.status == "RUNNING"
 
 
-@pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, HUGE, -HUGE, 5e-324, -0.0, 0.1 + 0.2], ids=str
-)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, HUGE, -HUGE, 5e-324, -0.0, 0.1 + 0.2], ids=str)
 def test_every_double_comes_back(server: Server, value: float) -> None:
     client = server.client()
     run = client.create_run("0").info.run_id
@@ -115,7 +113,10 @@ def test_a_parameter_never_changes_and_a_batch_is_all_or_nothing(server: Server)
     ]
     for body in bodies:
         more = {"metrics": [{"key": "ok", "value": 1.0, "timestamp": 1}], "tags": [{"key": "ok", "value": "1"}]}
-        answer = server.post("runs/log-batch", {"run_id": run, **more, **{key: [*more.get(key, []), *value] for key, value in body.items()}})
+        answer = server.post(
+            "runs/log-batch",
+            {"run_id": run, **more, **{key: [*more.get(key, []), *value] for key, value in body.items()}},
+        )
         assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), body
     data = client.get_run(run).data
     assert data.params == {"lr": "0.1"}
@@ -192,7 +193,9 @@ def test_nested_and_resumed_runs(server: Server) -> None:
     assert child.data.tags["mlflow.parentRunId"] == outer.info.run_id
     assert server.cast.mel.http.get(f"/runs/{inner.info.run_id}").body["parent"] == outer.info.run_id
     assert mlflow.get_parent_run(inner.info.run_id).info.run_id == outer.info.run_id
-    children = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{outer.info.run_id}'", output_format="list")
+    children = mlflow.search_runs(
+        filter_string=f"tags.mlflow.parentRunId = '{outer.info.run_id}'", output_format="list"
+    )
     assert [run.info.run_id for run in children] == [inner.info.run_id]
     with mlflow.start_run(run_id=inner.info.run_id):
         assert server.client().get_run(inner.info.run_id).info.status == "RUNNING"
@@ -204,7 +207,9 @@ def test_nested_and_resumed_runs(server: Server) -> None:
     assert chart["series"][0]["value"] == [1.0, 2.0]
 
 
-@pytest.mark.parametrize(("status", "state"), [("FINISHED", "SUCCEEDED"), ("FAILED", "FAILED"), ("KILLED", "CANCELLED")])
+@pytest.mark.parametrize(
+    ("status", "state"), [("FINISHED", "SUCCEEDED"), ("FAILED", "FAILED"), ("KILLED", "CANCELLED")]
+)
 def test_how_a_run_ends(server: Server, status: str, state: str) -> None:
     client = server.client()
     run = client.create_run("0").info.run_id
@@ -329,8 +334,8 @@ def test_metric_history_pages_and_intervals(server: Server) -> None:
 
 def test_data_sets_are_inputs(server: Server) -> None:
     use(server, "mel")
-    from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.http_dataset_source import HTTPDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
 
     mlflow.set_experiment("data")
     dataset = MetaDataset(HTTPDatasetSource("https://example.org/train.csv"), name="train", digest="abc")

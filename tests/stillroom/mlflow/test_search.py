@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import pytest
-
 from mlflow.entities import Metric, Param, RunTag
+
 from support.tracking import Server, refused
 
 NASTY = "'; drop table run; --"
@@ -138,7 +138,7 @@ def test_pages_show_each_run_once_while_others_are_made(client: Any, server: Ser
             if not token:
                 break
             client.create_run("0", run_name=f"late {len(seen)}", start_time=10)
-        assert [name for name in seen] == [name for name in names(client, order_by=order) if not name.startswith("late")]
+        assert list(seen) == [name for name in names(client, order_by=order) if not name.startswith("late")]
         assert len(seen) == 5
 
 

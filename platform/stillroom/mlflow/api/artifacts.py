@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase
 
 from stillroom.core.errors import Invalid
 from stillroom.core.http import SANDBOX_POLICY
@@ -76,12 +76,13 @@ def proxy_put(call: Call) -> Any:
     sha256, size = artifact_receive(tenant_id=call.member.tenant_id, chunks=chunks, sha256=None)
     with tenant_tx(call.member.tenant_id):
         files.file_put(place=place, sha256=sha256, size_bytes=size)
-    return HttpResponse(b"{}", content_type="application/json")
+    return {}
 
 
-@artifact_routes.on("DELETE", "artifacts/{path:path}", Can.RUN_EDIT)
+@artifact_routes.on("DELETE", "artifacts/{path:path}", Can.RUN_EDIT, streams=True)
 def proxy_delete(call: Call) -> Any:
-    files.file_delete(place=files.place_of(call.path["path"]))
+    with tenant_tx(call.member.tenant_id):
+        files.file_delete(place=files.place_of(call.path["path"]))
     return {}
 
 

@@ -118,10 +118,16 @@ def search(call: Call) -> Any:
     }
 
 
+PROMPT_TAG = "mlflow.prompt.is_prompt"  # clients always ask for what is no prompt; here nothing is
+
+
 def _fields(attributes: dict[str, Any]) -> Any:
-    return lambda entity, key: (
-        (lambda row: row.tags.get(key)) if entity == "tag" else attributes.get(key) if entity == "attribute" else None
-    )
+    def field(entity: str, key: str) -> Getter[Any] | None:
+        if entity == "tag":
+            return lambda row: row.tags.get(key, "false" if key == PROMPT_TAG else None)
+        return attributes.get(key) if entity == "attribute" else None
+
+    return field
 
 
 def _latest(call: Call) -> Any:

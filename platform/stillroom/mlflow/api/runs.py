@@ -32,6 +32,7 @@ from stillroom.mlflow.services.models import metrics_link
 from stillroom.tenants.policies import Can
 
 MAX_PAGE = 50_000
+MANDATORY = frozenset({"artifact_path", "flavors", "utc_time_created", "run_id"})
 HISTORY_TAG = "mlflow.log-model.history"
 
 
@@ -202,11 +203,8 @@ def log_model(call: Call) -> Any:
         model = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise invalid(f"Malformed model info. \n {text[:300]} \n is not a valid JSON.") from None
-    absent = [name for name in ("artifact_path", "flavors", "utc_time_created", "run_id") if name not in model] if isinstance(
-        model, dict
-    ) else ["an object"]  # fmt: skip
-    if absent:
-        raise invalid(f"Model json is missing mandatory fields: {absent}")
+    if not isinstance(model, dict) or not set(model) >= MANDATORY:
+        raise invalid(f"Model json is missing mandatory fields: {', '.join(sorted(MANDATORY))}")
     found = run_id(call)
     run, row = runs.writable(found)
     try:

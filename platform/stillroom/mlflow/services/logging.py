@@ -118,9 +118,7 @@ def columns(metrics: list[Any]) -> dict[str, Points]:
         column = found.get(key) if type(key) is str else None
         if column is None:
             if type(key) is not str:
-                raise invalid(
-                    f"Missing value for required parameter 'metrics[{index}].key'. A key name must be provided."
-                )
+                raise invalid(f"Missing value for required parameter 'metrics[{index}].key'. It must be a name.")
             column = found[check_name(storable("key", key), f"metrics[{index}].key")] = ([], [], [])
         if type(value) is not float:
             if value is None:
@@ -133,7 +131,7 @@ def columns(metrics: list[Any]) -> dict[str, Points]:
         if not 0 <= ms <= MAX_MS:
             raise invalid(
                 f"Invalid value {ms} for parameter 'metrics[{index}].timestamp' supplied: metric '{key}' "
-                f"(value={value}). Timestamp must be a nonnegative long (64-bit integer) of milliseconds up to {MAX_MS}."
+                f"(value={value}). Timestamp must be a nonnegative long of milliseconds up to {MAX_MS}."
             )
         if not -INT64 <= step < INT64:
             raise invalid(

@@ -152,9 +152,7 @@ def version_stage(*, name: str, version: object, stage: str, archive: bool) -> M
 def alias_set(*, name: str, alias: str, version: object) -> None:
     """Point an alias at a version."""
     if not ALIAS.match(alias):
-        raise invalid(
-            f"Invalid alias name: '{alias[:300]}'. Names may only contain alphanumerics, underscores (_), and dashes (-)."
-        )
+        raise invalid(f"Invalid alias name: '{alias[:300]}'. It may have letters, digits, underscores and dashes.")
     if alias.lower() == "latest":
         raise invalid("'latest' alias name (case insensitive) is reserved.")
     if re.fullmatch(r"[vV]\d+", alias):
