@@ -24,7 +24,7 @@ from stillroom.core.errors import StillroomError, TooMany, Unauthenticated
 from stillroom.core.tenancy import tenant_tx
 from stillroom.mlflow.errors import STATUS, MlflowError, translated
 from stillroom.mlflow.messages import Message, read
-from stillroom.tenants.callers import Member, caller_from_bearer
+from stillroom.tenants.callers import Member, member_from_token
 from stillroom.tenants.policies import Can
 
 log = structlog.get_logger(__name__)
@@ -138,10 +138,10 @@ def member_of(header: str) -> Member:
         text = _basic(text.strip())
     elif scheme.lower() != "bearer":
         raise Unauthenticated("Set MLFLOW_TRACKING_TOKEN to an API token of yours.")
-    caller = caller_from_bearer(text.strip())
-    if caller.via != "token" or len(caller.members) != 1:
+    text = text.strip()
+    if text.startswith(("sr_run_", "sr_node_")):
         raise MlflowError("PERMISSION_DENIED", "This is for API tokens of people; a machine's token cannot do it.")
-    return caller.members[0]
+    return member_from_token(text)
 
 
 def _basic(text: str) -> str:
