@@ -241,7 +241,8 @@ def show(name: str, figures: dict[int, Figure]) -> None:
     for keys, one in figures.items():
         print(
             f"{name}: {keys} keys in a batch: {one.rate:,.0f} points per server CPU-second; "
-            f"{one.server_s:.2f} s server, {one.database_s:.2f} s database, {one.wall_s:.2f} s in all for {one.points:,} points"
+            f"{one.server_s:.2f} s server, {one.database_s:.2f} s database, "
+            f"{one.wall_s:.2f} s in all for {one.points:,} points"
         )
 
 

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.config.settings import ENV
+from support.cast import running
+from support.database import superuser
 from support.tracking import Server, refused
 
 
@@ -45,6 +47,28 @@ def test_nobody_gets_401_as_json(server: Server, header: str) -> None:
     ):
         answer = server.call(method, path, person=None, headers={"Authorization": header} if header else {})
         assert code(answer) == (401, "UNAUTHENTICATED")
+
+
+def test_a_token_that_is_revoked_expired_or_whose_owner_left_is_nobody_at_once(server: Server, run: str) -> None:
+    cast = server.cast
+    assert server.get("runs/get", run_id=run).status_code == 200
+    with superuser() as connection:
+        connection.execute("update api_token set expires_at = now() where user_id = %s", [cast.mel.user.id])
+    assert code(server.get("runs/get", run_id=run)) == (401, "UNAUTHENTICATED")
+    assert server.call("GET", f"mlflow/runs/get?run_id={run}", person="adam").status_code == 200
+    cast.ada.http.delete(f"/orgs/aster/members/{cast.adam.user.id}")
+    assert code(server.call("GET", f"mlflow/runs/get?run_id={run}", person="adam")) == (401, "UNAUTHENTICATED")
+    with superuser() as connection:
+        connection.execute("update api_token set revoked_at = now() where user_id = %s", [cast.vera.user.id])
+    assert code(server.call("GET", f"mlflow/runs/get?run_id={run}", person="vera")) == (401, "UNAUTHENTICATED")
+
+
+def test_a_machines_token_is_refused(server: Server, run: str) -> None:
+    attempt = running(server.cast.mel)
+    for token in (attempt.http.token, attempt.node.http.token):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = server.call("GET", f"mlflow/runs/get?run_id={run}", person=None, headers=headers)
+        assert code(answer) == (403, "PERMISSION_DENIED")
 
 
 def test_unknown_addresses_and_methods(server: Server) -> None:

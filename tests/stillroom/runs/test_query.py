@@ -369,8 +369,8 @@ def test_ten_thousand_runs_are_searched_through_indexes(world: Cast) -> None:
         connection.execute(
             "insert into run (id, tenant_id, project_id, name, state, external, spec, tags, seed, created_at, "
             "started_at, ended_at, arm, notes, recipe, recipe_version, spec_hash, intent, epoch, attempt, "
-            "max_attempts, priority, req_kind, req_devices, time_limit_s, node_name, reason_code, reason, waiting_code, waiting, "
-            "idempotency_hash) "
+            "max_attempts, priority, req_kind, req_devices, time_limit_s, node_name, reason_code, reason, "
+            "waiting_code, waiting, idempotency_hash) "
             "select 'r_' || lpad(i::text, 10, '0'), p.tenant_id, p.id, 'run ' || i, 'SUCCEEDED', true, "
             "jsonb_build_object('lr', (i %% 7)::text, 'opt', 'adam'), '{}', i %% 5, now() - i * interval '1 minute', "
             "now(), "
