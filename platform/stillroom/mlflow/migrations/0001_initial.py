@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('runs', '0002_series_last_time'),
+        ('runs', '0003_series_last_time'),
         ('tenants', '0001_initial'),
     ]
 
