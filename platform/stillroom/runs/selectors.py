@@ -63,7 +63,8 @@ def project_get(slug: str) -> Project:
 def projects() -> QuerySet[Project]:
     """The tenant's projects with counts of runs. One query."""
     return Project.objects.annotate(
-        run_count=Count("runs"), active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE]))
+        run_count=Count("runs", filter=Q(runs__trashed_at__isnull=True)),
+        active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE])),
     ).order_by("slug")
 
 

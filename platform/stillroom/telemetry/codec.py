@@ -8,6 +8,7 @@ shuffled bytes of step deltas (i64), time deltas (i64) and values (f4 or f8). Ti
 from __future__ import annotations
 
 import struct
+import threading
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,6 +19,8 @@ VERSION = 1
 LEVEL = 3
 _HEAD = struct.Struct("<BBIqq")
 _FLOAT32 = 1
+# A zstd context is costly to make and belongs to one thread.
+_contexts = threading.local()
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -66,12 +69,12 @@ def encode(points: Points) -> bytes:
     values = narrow.view(np.uint8) if fits else points.value.view(np.uint8)
     head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micros[0]))
     body = _shuffle(steps.view(np.uint8), 8) + _shuffle(times.view(np.uint8), 8) + _shuffle(values, 4 if fits else 8)
-    return zstandard.ZstdCompressor(level=LEVEL).compress(head + body)
+    return _compressor().compress(head + body)
 
 
 def decode(blob: bytes | memoryview) -> Points:
     """The inverse of `encode`; raises ValueError on another version."""
-    raw = zstandard.ZstdDecompressor().decompress(bytes(blob))
+    raw = _decompressor().decompress(blob)
     version, flags, n, step0, micro0 = _HEAD.unpack_from(raw)
     if version != VERSION:
         raise ValueError(f"chunk of version {version}")
@@ -85,6 +88,20 @@ def decode(blob: bytes | memoryview) -> Points:
         step = np.cumsum(np.concatenate(([step0], steps)), dtype=np.int64)
         micro = np.cumsum(np.concatenate(([micro0], micros)), dtype=np.int64)
     return Points(step, values.astype(np.float64), micro / 1e6)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_contexts, "compressor"):
+        _contexts.compressor = zstandard.ZstdCompressor(level=LEVEL)
+    found: zstandard.ZstdCompressor = _contexts.compressor
+    return found
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_contexts, "decompressor"):
+        _contexts.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _contexts.decompressor
+    return found
 
 
 def _shuffle(data: np.ndarray[Any, np.dtype[np.uint8]], width: int) -> bytes:

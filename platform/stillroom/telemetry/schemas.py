@@ -33,7 +33,8 @@ class ChartIn(StrictSchema):
     x: Annotated[str, Field(min_length=1, max_length=256)] = "step"
     range: tuple[float, float] | None = None
     max_points: Annotated[int, Field(ge=4, le=20_000)] = 1000
-    group: Literal["spec"] | None = None
+    group: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")] | None = None
+    band: Literal["interval", "stderr"] = "interval"
 
 
 class NonFiniteOut(Schema):
@@ -56,6 +57,7 @@ class ChartSeriesOut(Schema):
 
 class ChartGroupOut(Schema):
     spec_hash: str
+    label: str
     key: str
     x: list[float]
     mean: list[float]

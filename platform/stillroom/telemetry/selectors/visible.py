@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from stillroom.runs.models import Attempt
-from stillroom.telemetry.codec import Points, decode
+from stillroom.telemetry.blocks import decode_chunk
+from stillroom.telemetry.codec import Points
 from stillroom.telemetry.models import SeriesChunk
 
 NOTHING_KEPT = -(2**63)
@@ -29,6 +30,11 @@ def horizons(run_id: str) -> dict[int, int]:
     return limits
 
 
+def limit_of(limits: dict[int, int], epoch: int, key: str) -> int | None:
+    """The last step of that epoch of that series which counts; None without a limit."""
+    return None if key.startswith(NEVER_REPEATED) else limits.get(epoch)
+
+
 def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, Points]:
     """All visible points by key, in order of arrival. Two queries."""
     limits = horizons(run_id)
@@ -36,10 +42,11 @@ def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, 
     if keys is not None:
         rows = rows.filter(series__key__in=list(keys))
     parts: dict[str, list[Points]] = defaultdict(list)
-    for key, epoch, columns in rows.values_list("series__key", "epoch", "columns"):
-        points = decode(columns)
-        if epoch in limits and not key.startswith(NEVER_REPEATED):
-            keep = points.step <= limits[epoch]
+    for key, epoch, columns, blocks in rows.values_list("series__key", "epoch", "columns", "blocks"):
+        points = decode_chunk(columns, blocks)
+        limit = limit_of(limits, epoch, key)
+        if limit is not None:
+            keep = points.step <= limit
             if not np.all(keep):
                 points = points[keep]
         if len(points):
