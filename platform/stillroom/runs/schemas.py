@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
+from django.conf import settings
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
@@ -12,6 +13,7 @@ from models_core.events import encode_float
 from stillroom.runs.models import Project, Run, Series, Study
 from stillroom.runs.selectors import RunGroup, allowed_actions
 from stillroom.runs.services.submit import Resources
+from stillroom.runs.services.trash import Item, kind_of, runs_of
 from stillroom.tenants.policies import Can
 from stillroom.tenants.schemas import StrictSchema
 
@@ -385,3 +387,32 @@ class StudyList(Schema):
 
 class StoppedOut(Schema):
     stopped: int
+
+
+class TrashedOut(Schema):
+    """Something in the trash. `runs` go with it; after `purge_at` nothing of it is left."""
+
+    id: str
+    kind: Literal["project", "study", "run"]
+    name: str
+    project: str
+    runs: int
+    trashed_at: datetime
+    trashed_by: str
+    purge_at: datetime
+
+    @staticmethod
+    def of(item: Item) -> dict[str, Any]:
+        """At most two queries."""
+        assert item.trashed_at is not None
+        project = item if isinstance(item, Project) else Project.everything.get(id=item.project_id)
+        return {
+            "id": item.id,
+            "kind": kind_of(item),
+            "name": item.slug if isinstance(item, Project) else item.name,
+            "project": project.slug,
+            "runs": runs_of(item).filter(trashed_at__isnull=False).count(),
+            "trashed_at": item.trashed_at,
+            "trashed_by": item.trashed_by,
+            "purge_at": item.trashed_at + timedelta(days=settings.ENV.trash_days),
+        }

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import Count, F, FloatField, OuterRef, Q, QuerySet, Subquery
 
+from models_core.events import encode_float
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.intervals import interval
 from stillroom.core.pagination import decode_cursor, encode_cursor
@@ -22,6 +23,8 @@ from stillroom.tenants.doors import Passage
 from stillroom.tenants.policies import Can
 
 SORTS = {"created_at": "created_at", "name": "name", "state": "state", "started_at": "started_at", "seed": "seed"}
+# Sorting by a metric's last, lowest or highest value: "metric:eval/loss", "min:eval/loss", "max:eval/loss".
+SUMMARY_SORTS = {"metric": "last", "min": "low", "max": "high"}
 
 
 @contextmanager
@@ -150,15 +153,17 @@ def run_page(wanted: RunFilter, *, columns: list[str], cursor: str | None, limit
 
 def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
     name = sort.removeprefix("-")
-    if name.startswith("metric:"):
-        best = Series.objects.filter(run=OuterRef("pk"), key=name.removeprefix("metric:")).values("last")[:1]
+    kind, _, key = name.partition(":")
+    if kind in SUMMARY_SORTS and key:
+        best = Series.objects.filter(run=OuterRef("pk"), key=key).values(SUMMARY_SORTS[kind])[:1]
         found = found.annotate(sort_value=Subquery(best, output_field=FloatField()))
         column = "sort_value"
     elif name in SORTS:
         column = SORTS[name]
     else:
         raise Invalid(
-            "Runs cannot be sorted by that.", fields={"sort": f"Use one of {', '.join(SORTS)} or metric:KEY."}
+            "Runs cannot be sorted by that.",
+            fields={"sort": f"Use one of {', '.join(SORTS)}, metric:KEY, min:KEY or max:KEY."},
         )
     order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
     return found.order_by(order, "-id"), lambda run: getattr(run, column)
@@ -166,7 +171,7 @@ def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
 
 def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
     name = sort.removeprefix("-")
-    column = "sort_value" if name.startswith("metric:") else SORTS[name]
+    column = SORTS.get(name, "sort_value")
     value, last_id = last
     if value is None:
         return found.filter(**{f"{column}__isnull": True}, id__lt=last_id)
@@ -175,6 +180,8 @@ def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return encode_float(value)
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -69,12 +69,16 @@ class ArtifactFile(TenantModel):
 
 
 class Blob(TenantModel):
-    """Content in the artifact store, counted once a tenant however many files share it."""
+    """Content in the artifact store, counted once a tenant however many files share it.
+
+    `reserved_until` keeps the sweep away from content whose file is about to be published.
+    """
 
     id = models.BigAutoField(primary_key=True)
     sha256 = models.CharField(max_length=64)
     size_bytes = models.BigIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
+    reserved_until = models.DateTimeField(null=True)
 
     class Meta(TenantModel.Meta):
         db_table = "blob"
@@ -90,6 +94,7 @@ class Upload(TenantModel):
     path = models.CharField(max_length=500)
     size_bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64, blank=True)
+    done = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantModel.Meta):
@@ -104,6 +109,8 @@ class StoragePolicy(TenantModel):
     keep_last = models.IntegerField(null=True)
     keep_best = models.IntegerField(null=True)
     keep_every = models.BigIntegerField(null=True)
+    best_metric = models.CharField(max_length=256, blank=True)
+    best_goal = models.CharField(max_length=3, default="min")
 
     class Meta(TenantModel.Meta):
         db_table = "storage_policy"

@@ -108,4 +108,11 @@ class Migration(migrations.Migration):
             model_name='project',
             constraint=models.UniqueConstraint(condition=models.Q(('trashed_at__isnull', True)), fields=('tenant', 'slug'), name='project_slug_unique_in_tenant'),
         ),
+        migrations.RunSQL(
+            "create index series_by_key on series (tenant_id, key)", "drop index series_by_key"
+        ),
+        migrations.RunSQL(
+            "create index run_in_trash on run (tenant_id, trashed_at) where trashed_at is not null",
+            "drop index run_in_trash",
+        ),
     ]

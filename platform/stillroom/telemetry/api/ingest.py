@@ -11,8 +11,8 @@ from stillroom.runs.selectors import run_access
 from stillroom.runs.services.control import external_run_alive
 from stillroom.telemetry.batches import Batch, parse_batch, read_body
 from stillroom.telemetry.schemas import StoredOut
-from stillroom.telemetry.services.throttle import throttle
 from stillroom.telemetry.services.ingest import IDLE_FLUSH_MS, WATCHED_FLUSH_MS, Stored, ingest
+from stillroom.telemetry.services.throttle import throttle
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
