@@ -33,7 +33,7 @@ class Trashable(TenantModel):
     trashed_by = models.CharField(max_length=200, blank=True)
     trashed_with = models.CharField(max_length=16, blank=True)
 
-    objects: ClassVar[Kept[Self]] = Kept()  # type: ignore[misc]
+    objects: ClassVar[Kept[Self]] = Kept()
     everything: ClassVar[TenantManager[Self]] = TenantManager()
 
     class Meta:

@@ -1,7 +1,7 @@
 """Long chunks: frames of 512 points, each its own compressed columns, and a table that summarises every frame.
 
-The table is the chunk's pyramid: a wide chart reads it instead of the points, a narrow one reads only the frames that it
-needs. Everything in it is exact: the first, lowest, highest and last finite point of a frame, with their places.
+The table is the chunk's pyramid: a wide chart reads it instead of the points, a narrow one reads only the frames that
+it needs. Everything in it is exact: the first, lowest, highest and last finite point of a frame, with their places.
 """
 
 from __future__ import annotations

@@ -261,3 +261,12 @@ class TableOut(Schema):
 class KeyList(Schema):
     items: list[str]
     next_cursor: str | None
+
+
+class ImportedOut(Schema):
+    """New ids by the archive's."""
+
+    runs: dict[str, str]
+    studies: dict[str, str]
+    points: int
+    artifacts: int

@@ -30,7 +30,7 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketStore]:
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> BucketStore:
     import boto3
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -41,7 +41,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketSto
     monkeypatch.setattr(settings, "ENV", env)
     found = store()
     assert isinstance(found, BucketStore)
-    yield found
+    return found
 
 
 def test_a_file_goes_into_the_bucket_comes_back_and_is_removed(cast: Cast, bucket: BucketStore) -> None:

@@ -53,7 +53,12 @@ def test_an_image_bomb_is_not_decoded(cast: Cast, run: Running) -> None:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
     header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100_000)) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100_000))
+        + chunk(b"IEND", b"")
+    )
     found = look(cast, run, "bomb.png", bomb)
     assert found["kind"] == "none"
     assert cast.ada.http.get(f"/runs/{run.id}/thumbnails/bomb.png").status == 422
@@ -78,7 +83,7 @@ def test_sound_text_and_tables(cast: Cast, run: Running) -> None:
     long = look(cast, run, "long.txt", "für ".encode() * 100_000)
     assert (long["kind"], long["truncated"], long["text"][:4]) == ("text", True, "für ")
     assert look(cast, run, "raw.bin", b"\xff\xfe\x00")["kind"] == "none"
-    table = look(cast, run, "a.csv", b"a,b\n1,x\n2,\"y,z\"\n")
+    table = look(cast, run, "a.csv", b'a,b\n1,x\n2,"y,z"\n')
     assert (table["columns"], table["rows"]) == (["a", "b"], [["1", "x"], ["2", "y,z"]])
     lines = look(cast, run, "a.jsonl", b'{"a": 1}\n{"b": [1, 2]}\n')
     assert (lines["columns"], lines["rows"]) == (["a", "b"], [[1, None], [None, "[1, 2]"]])

@@ -1,4 +1,4 @@
-"""The run table: the right cells, page by page, also for values that are not finite, and of runs alone that are seen."""
+"""The run table: the right cells, page by page, also for values that are not finite."""
 
 from __future__ import annotations
 

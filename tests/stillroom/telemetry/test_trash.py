@@ -117,7 +117,7 @@ def test_a_purged_project_takes_its_studies_and_runs_along(cast: Cast) -> None:
     with superuser() as owner:
         owner.execute(
             "insert into study (id, tenant_id, project_id, name, recipe, arms, seeds, idempotency_hash, created_at,"
-            " trashed_by, trashed_with) select 's_TEST', tenant_id, project_id, 'st', 'r', '[]', '[]', '', now(), '', ''"
+            " trashed_by, trashed_with) select 's_TEST', tenant_id, project_id, 's', 'r', '[]', '[]', '', now(), '', ''"
             " from run where id = %s",
             [run.id],
         )

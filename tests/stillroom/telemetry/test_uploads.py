@@ -1,4 +1,4 @@
-"""Uploads in pieces: they survive breaks, never lie about where they stand, and publish the right content or nothing."""
+"""Uploads in pieces: they survive breaks, know where they stand, and publish the right content or nothing."""
 
 from __future__ import annotations
 

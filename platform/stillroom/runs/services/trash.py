@@ -45,7 +45,7 @@ def trash_access(door: Passage, item_id: str) -> Iterator[tuple[Member, Item]]:
 
 
 def in_trash() -> list[Item]:
-    """What the open tenant has thrown away, newest first, without what went along with something else. Three queries."""
+    """What the open tenant has thrown away, newest first; what went along with it is not listed. Three queries."""
     items: list[Item] = []
     for model in KINDS.values():
         items += model.everything.filter(trashed_at__isnull=False, trashed_with="").order_by("-trashed_at")[:500]

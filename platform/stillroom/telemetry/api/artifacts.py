@@ -83,7 +83,7 @@ def artifact_read(request: DoorRequest, run: str, path: str, sha256: str | None 
 
 
 def attached(response: HttpResponseBase, name: str) -> HttpResponseBase:
-    """What keeps a hostile file from running: saved instead of shown, its type believed, everything inside forbidden."""
+    """What keeps a hostile file from running: saved instead of shown, its type believed, all inside forbidden."""
     response["Content-Security-Policy"] = SANDBOX_POLICY
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"

@@ -18,7 +18,6 @@ from stillroom.telemetry.schemas import (
     RestoredOut,
     StorageOut,
     StoragePolicyIn,
-    TrashItem,
     TrashList,
 )
 from stillroom.telemetry.selectors.checkpoints import checkpoints, storage_policy

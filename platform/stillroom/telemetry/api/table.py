@@ -36,7 +36,7 @@ def run_table(request: DoorRequest, org: str, project: str, payload: TableIn) ->
             sort=payload.sort,
         )
         found = table(wanted, columns, cursor=payload.cursor, limit=payload.limit)
-    header = {
+    header: dict[str, Any] = {
         "runs": [_run(run) for run in found.runs],
         "next_cursor": found.next_cursor,
         "total": found.total,

@@ -25,7 +25,7 @@ def storage_policy() -> StoragePolicy:
 
 
 def checkpoints(run_id: str, policy: StoragePolicy) -> list[Kept]:
-    """The run's checkpoints, oldest first. Without any rule all are kept; the newest always is. At most three queries."""
+    """The run's checkpoints, oldest first. Without a rule all are kept; the newest always is. At most three queries."""
     rows = CheckpointRecord.objects.filter(run_id=run_id).order_by("epoch", "step")
     found = [Kept(row) for row in rows]
     if not found:

@@ -1,8 +1,8 @@
 """A long series at a glance: which frames a chart needs is decided on their summaries, and only those are read.
 
-The answer equals that of reading every point (see the property test): a frame inside one bucket gives its first, lowest,
-highest and last point from the summary; a frame across an edge of buckets, of the range or of an attempt's horizon is
-read. Series whose x is not in order are read whole.
+The answer equals that of reading every point (see the property test): a frame inside one bucket gives its first,
+lowest, highest and last point from the summary; a frame across an edge of buckets, of the range or of an attempt's
+horizon is read. Series whose x is not in order are read whole.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Outline:
 def outlines(
     run_id: str, keys: Iterable[str], limits: dict[str, dict[int, int]], steps: tuple[float, float] | None = None
 ) -> dict[str, Outline]:
-    """Each key's visible frames. `limits`: by key the last step of each epoch that counts. `steps` skips chunks outside.
+    """Each key's visible frames. `limits`: by key the last step of each epoch that counts. `steps` skips chunks.
 
     One query, and one more a series that was cut by a later attempt.
     """
@@ -136,9 +136,9 @@ def _cut(outline: Outline, epochs: Any, limits: dict[int, int]) -> None:
             (int(index), limit) for index in np.flatnonzero(mine & (table["step_hi"] > limit) & (table["n"] > 0))
         ]
     outline.load(index for index, _ in crossing)
-    for index, limit in crossing:
-        points = outline.points[index]
-        outline.put(index, points[points.step <= limit])
+    for place, limit in crossing:
+        points = outline.points[place]
+        outline.put(place, points[points.step <= limit])
 
 
 def _read(outline: Outline, wanted: list[int]) -> list[Any]:
@@ -166,7 +166,7 @@ def _read(outline: Outline, wanted: list[int]) -> list[Any]:
 
 @dataclass(slots=True)
 class Sketch:
-    """What a line is drawn from. `finite` points in order of x, at least all that a bucket shows; n counts all in range.
+    """What a line is drawn from: finite points in order of x, at least all that a bucket shows; n counts all in range.
 
     `whole` is True when `x`, `value` and `step` are every point in range, finite or not.
     """
@@ -297,5 +297,5 @@ def _assemble(
     np.add.at(counts, bucket_of(first, low, width, buckets), rows["finite"].astype(np.int64))
     for column in x[1:]:
         counts += np.bincount(bucket_of(column, low, width, buckets), minlength=buckets)
-    columns = (np.concatenate(parts)[sequence] for parts in (x, value, step))
-    return Sketch(n, False, *columns, int(counts.max()), lost, lost_n)
+    drawn = [np.concatenate(parts)[sequence] for parts in (x, value, step)]
+    return Sketch(n, False, drawn[0], drawn[1], drawn[2], int(counts.max()), lost, lost_n)

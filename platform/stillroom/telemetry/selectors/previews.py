@@ -1,4 +1,4 @@
-"""A first look into a file without downloading it. The file is hostile: sizes are bounded before anything is decoded."""
+"""A first look into a file. The file is hostile: sizes are bounded before anything is decoded."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ select key from found
 
 def metric_keys(project: Project, *, q: str, after: str, limit: int) -> list[str]:
     """Metric keys of a project's runs after `after`, in order. One query."""
-    values = {"tenant": current_tenant(), "project": project.id, "q": q, "after": after, "limit": limit}
+    values: dict[str, Any] = {"tenant": current_tenant(), "project": project.id, "q": q, "after": after, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_KEYS, values)
         return [row[0] for row in cursor.fetchall()]

@@ -28,7 +28,7 @@ select c.run_id, c.columns, c.blocks
 
 
 def values_at(run_ids: list[str], key: str, step: int) -> dict[str, tuple[int, float]]:
-    """For each run the last visible point of `key` at or before `step`, as (step, value); runs without one are left out.
+    """For each run the last visible point of `key` at or before `step`, as (step, value); none: the run is left out.
 
     Two queries, and two for each run that was attempted more than once.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -33,6 +33,22 @@ def horizons(run_id: str) -> dict[int, int]:
 def limit_of(limits: dict[int, int], epoch: int, key: str) -> int | None:
     """The last step of that epoch of that series which counts; None without a limit."""
     return None if key.startswith(NEVER_REPEATED) else limits.get(epoch)
+
+
+def visible_parts(run_id: str, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Points]]:
+    """Visible points in pieces, key after key, each in order of arrival; memory for some chunks only. Two queries."""
+    limits = horizons(run_id)
+    rows = SeriesChunk.objects.filter(run_id=run_id).order_by("series__key", "epoch", "seq_lo")
+    if keys is not None:
+        rows = rows.filter(series__key__in=list(keys))
+    fields = rows.values_list("series__key", "epoch", "columns", "blocks")
+    for key, epoch, columns, blocks in fields.iterator(chunk_size=50):
+        points = decode_chunk(columns, blocks)
+        limit = limit_of(limits, epoch, key)
+        if limit is not None:
+            points = points[points.step <= limit]
+        if len(points):
+            yield key, points
 
 
 def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, Points]:

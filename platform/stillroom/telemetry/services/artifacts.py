@@ -113,7 +113,7 @@ def blob_put(*, tenant_id: str, sha256: str, size_bytes: int, file: Path) -> Non
 
 
 def room_check(sha256: str | None, size_bytes: int) -> None:
-    """Raises TooLarge when so many more bytes are over the organisation's limit. Serialises those who ask. Two queries."""
+    """Raises TooLarge when so many more bytes pass the organisation's limit. Serialises those who ask. Two queries."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(hashtextextended('blobs:' || %s, 0))", [current_tenant()])
     if sha256 is not None and Blob.objects.filter(sha256=sha256).exists():

@@ -131,7 +131,7 @@ def _replace(group: list[SeriesChunk]) -> bool:
 
 
 def _equal(left: Points, right: Points) -> bool:
-    """Bit for bit, but for the payload of a NaN and for times past the year 2255, whose microseconds no float64 holds."""
+    """Bit for bit, but for a NaN's payload and for times past the year 2255, whose microseconds no float64 holds."""
     slack = 0.0 if np.abs(right.time).max() < 9e9 else float(np.spacing(np.abs(right.time).max()))
     return bool(
         np.array_equal(left.step, right.step)

@@ -26,7 +26,7 @@ select (select coalesce(sum(pg_column_size(columns) + coalesce(pg_column_size(bl
 
 
 def bytes_of(run_ids: list[str]) -> int:
-    """What purging these runs would free: compressed points and lines, and content that no other run names. One query."""
+    """What purging these runs frees: compressed points and lines, and content that no other run names. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_BYTES, {"tenant": current_tenant(), "runs": run_ids})
         row = cursor.fetchone()
@@ -34,7 +34,7 @@ def bytes_of(run_ids: list[str]) -> int:
 
 
 def item_purge(*, item: Item, actor: str) -> int:
-    """Delete a run, study or project of the trash for good, and its runs that are in the trash; returns the bytes freed."""
+    """Delete something in the trash for good, with its runs that are there too; returns the bytes freed."""
     found = type(item).everything.select_for_update().filter(id=item.id, trashed_at__isnull=False).first()
     if found is None:
         return 0

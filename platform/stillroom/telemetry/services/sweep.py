@@ -1,4 +1,4 @@
-"""The sweep: what an organisation's policy and the trash's patience say goes, and nothing else. Safe to die anywhere."""
+"""The sweep: what policy and the trash's patience say goes, and nothing else. Safe to die anywhere."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def _empty_trash(tenant_id: str) -> int:
     before = timezone.now() - timedelta(days=settings.ENV.trash_days)
     for model in KINDS.values():
         with tenant_tx(tenant_id):
-            rows = list(model.everything.filter(trashed_at__lt=before, trashed_with="").order_by("trashed_at")[:A_PASS])
+            rows: list[Any] = list(
+                model.everything.filter(trashed_at__lt=before, trashed_with="").order_by("trashed_at")[:A_PASS]
+            )
         for row in rows:
             with tenant_tx(tenant_id):
                 freed += item_purge(item=row, actor=ACTOR)
