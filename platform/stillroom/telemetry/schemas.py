@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from ninja import Schema
 from pydantic import Field, model_validator
 
-from stillroom.runs.schemas import Number, SummaryOut, TrashedOut
+from stillroom.runs.api.trashed import TrashedOut
+from stillroom.runs.schemas import Number, SummaryOut
 from stillroom.tenants.schemas import StrictSchema
 
 

@@ -412,6 +412,26 @@ export interface paths {
         patch: operations["stillroom_runs_api_projects_project_change"];
         trace?: never;
     };
+    "/api/v1/orgs/{org}/projects/{project}/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete
+         * @description What the word at position `at` of `q` may become: fields and keys seen in the project, operators, values.
+         */
+        get: operations["stillroom_runs_api_query_query_complete"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/projects/{project}/runs": {
         parameters: {
             query?: never;
@@ -452,8 +472,30 @@ export interface paths {
         /**
          * Study Create
          * @description Submit arms times seeds of one recipe; each arm's spec is laid over the base spec.
+         *
+         *     A template gives the base, arms and seeds that the request leaves out; the request's spec is laid over its base.
          */
         post: operations["stillroom_runs_api_studies_study_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete Org
+         * @description The same over all the organisation's projects.
+         */
+        get: operations["stillroom_runs_api_query_query_complete_org"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1416,6 +1458,13 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** CompletionOut */
+        CompletionOut: {
+            /** Items */
+            items: components["schemas"]["SuggestionOut"][];
+            /** Start */
+            start: number;
+        };
         /** DeviceIn */
         DeviceIn: {
             /** Index */
@@ -1902,6 +1951,8 @@ export interface components {
             schema: {
                 [key: string]: unknown;
             };
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
@@ -1926,6 +1977,8 @@ export interface components {
             metrics: components["schemas"]["MetricInfoOut"][];
             /** Name */
             name: string;
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
@@ -2231,13 +2284,8 @@ export interface components {
              *     }
              */
             resources?: components["schemas"]["ResourcesIn"];
-            /**
-             * Seeds
-             * @default [
-             *       0
-             *     ]
-             */
-            seeds?: number[];
+            /** Seeds */
+            seeds?: number[] | null;
             /**
              * Spec
              * @default {}
@@ -2252,6 +2300,11 @@ export interface components {
             tags?: {
                 [key: string]: string;
             };
+            /**
+             * Template
+             * @default
+             */
+            template?: string;
         };
         /** StudyList */
         StudyList: {
@@ -2287,6 +2340,17 @@ export interface components {
             states: {
                 [key: string]: number;
             };
+            /** Template */
+            template: string;
+        };
+        /** SuggestionOut */
+        SuggestionOut: {
+            /** Help */
+            help: string;
+            /** Insert */
+            insert: string;
+            /** Kind */
+            kind: string;
         };
         /** SummaryOut */
         SummaryOut: {
@@ -2300,6 +2364,43 @@ export interface components {
             min: number | string | null;
             /** N */
             n: number;
+        };
+        /** TemplateArmOut */
+        TemplateArmOut: {
+            /** Name */
+            name: string;
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateOut
+         * @description A study that can be launched as it is; `spec` has every default written out, an arm's `spec` what it changes.
+         */
+        TemplateOut: {
+            /** Arms */
+            arms: components["schemas"]["TemplateArmOut"][];
+            /** Baseline */
+            baseline: string;
+            /** Cost S */
+            cost_s: number;
+            /** Help */
+            help: string;
+            /** Metric */
+            metric: string;
+            /** Name */
+            name: string;
+            /** Seeds */
+            seeds: number[];
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+            /** Title */
+            title: string;
+            /** X */
+            x: string;
         };
         /** TokenIn */
         TokenIn: {
@@ -3043,6 +3144,32 @@ export interface operations {
             };
         };
     };
+    stillroom_runs_api_query_query_complete: {
+        parameters: {
+            query?: {
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_runs_run_list: {
         parameters: {
             query?: {
@@ -3157,6 +3284,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_query_query_complete_org: {
+        parameters: {
+            query?: {
+                org?: string | null;
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
                 };
             };
         };

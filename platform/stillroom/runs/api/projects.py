@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ninja import Status
 
-from stillroom.runs.schemas import ProjectIn, ProjectList, ProjectOut, ProjectPatch, TrashedOut
+from stillroom.runs.api.trashed import TrashedOut
+from stillroom.runs.schemas import ProjectIn, ProjectList, ProjectOut, ProjectPatch
 from stillroom.runs.selectors import project_get, projects
 from stillroom.runs.services.submit import project_create
 from stillroom.runs.services.trash import item_trash

@@ -9,6 +9,7 @@ from ninja import Header, Query, Status
 
 from stillroom.core.errors import Conflict, Invalid
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Run
 from stillroom.runs.schemas import (
@@ -20,7 +21,6 @@ from stillroom.runs.schemas import (
     RunList,
     RunOut,
     RunPatch,
-    TrashedOut,
     WaitingOut,
 )
 from stillroom.runs.selectors import RunFilter, project_get, run_access, run_page, runs, summaries

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connection
 
 from stillroom.core.tenancy import current_tenant
-from stillroom.runs.schemas import TrashedOut
+from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.selectors import run_access
 from stillroom.runs.services.trash import Item, in_trash, item_restore, kind_of, runs_of, trash_access
 from stillroom.telemetry.models import StoragePolicy

@@ -9,7 +9,7 @@ from stillroom.core.walls import same_tenant, wall
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('runs', '0002_trash'),
+        ('runs', '0003_trash'),
         ('telemetry', '0001_initial'),
         ('tenants', '0001_initial'),
     ]
