@@ -30,8 +30,8 @@ class Trashable(TenantModel):
     """
 
     trashed_at = models.DateTimeField(null=True)
-    trashed_by = models.CharField(max_length=200, blank=True)
-    trashed_with = models.CharField(max_length=16, blank=True)
+    trashed_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    trashed_with = models.CharField(max_length=16, blank=True, default="", db_default="")
 
     objects: ClassVar[Kept[Self]] = Kept()
     everything: ClassVar[TenantManager[Self]] = TenantManager()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from stillroom.telemetry.codec import LEVEL, Points, decode, encode
+from stillroom.telemetry.codec import LEVEL, Points, decode, decode_many, encode
 
 FRAME = 512
 PLAIN, FRAMED = 1, 2
@@ -66,7 +66,7 @@ def decode_chunk(columns: bytes | memoryview, blocks: bytes | memoryview | None)
     """The inverse of `encode_chunk`."""
     if blocks is None:
         return decode(columns)
-    return Points.join([decode(frame) for frame in frames_of(columns, read_table(blocks))])
+    return Points.join(decode_many(frames_of(columns, read_table(blocks))))
 
 
 def frames_of(columns: bytes | memoryview, table: Table) -> list[memoryview]:

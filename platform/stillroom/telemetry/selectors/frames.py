@@ -26,7 +26,7 @@ from stillroom.telemetry.blocks import (
     read_table,
     summarise,
 )
-from stillroom.telemetry.codec import Floats, Points, decode
+from stillroom.telemetry.codec import Floats, Points, decode_many
 
 STEP, TIME = "step", "micro"
 
@@ -64,8 +64,7 @@ class Outline:
         """Read these frames, in one query. Raises Moved."""
         missing = [index for index in wanted if index not in self.points]
         if missing:
-            for index, blob in zip(missing, _read(self, missing), strict=True):
-                self.points[index] = decode(blob)
+            self.points |= dict(zip(missing, decode_many(_read(self, missing)), strict=True))
 
     def all_points(self) -> Points:
         """Every point, in order of arrival. At most one query."""
@@ -105,9 +104,10 @@ def _outline(key: str, rows: list[tuple[int, int, Any, Any]], limits: dict[int, 
     epochs: list[Any] = []
     points: dict[int, Points] = {}
     at = 0
-    for chunk, epoch, blocks, columns in rows:
+    plain = iter(decode_many([columns for _, _, blocks, columns in rows if blocks is None]))
+    for chunk, epoch, blocks, _ in rows:
         if blocks is None:
-            points[at] = decode(columns)
+            points[at] = next(plain)
             table = summarise(points[at])
         else:
             table = read_table(blocks)
@@ -282,20 +282,15 @@ def _assemble(
     fresh = np.ones(places.shape, bool)
     fresh[:, 1:] = places[:, 1:] != places[:, :-1]  # one point may be first and lowest at once
     across, heights, steps = (np.take_along_axis(rows[name], order, axis=1)[fresh] for name in (axis, "value", "step"))
-    owner = [np.repeat(summarised, fresh.sum(axis=1))]
-    x, value, step = [ordinate(across, axis, origin)], [heights], [steps]
-    for index in at_hand:
-        points = outline.points[index]
-        points = points[np.isfinite(points.value)]
-        x.append(abscissa(points, axis, origin))
-        value.append(points.value)
-        step.append(points.step)
-        owner.append(np.full(len(points), index))
-    sequence = np.argsort(np.concatenate(owner), kind="stable")
-    counts = np.zeros(buckets, np.int64)
+    points = Points.join([outline.points[index] for index in at_hand])
+    owner = np.repeat(np.array(at_hand, np.int64), [len(outline.points[index]) for index in at_hand])
+    finite = np.isfinite(points.value)
+    points = points[finite]
+    x = [ordinate(across, axis, origin), abscissa(points, axis, origin)]
+    value, step = [heights, points.value], [steps, points.step]
+    sequence = np.argsort(np.concatenate([np.repeat(summarised, fresh.sum(axis=1)), owner[finite]]), kind="stable")
+    counts = np.bincount(bucket_of(x[1], low, width, buckets), minlength=buckets)
     first = ordinate(rows[axis][:, FIRST], axis, origin)
     np.add.at(counts, bucket_of(first, low, width, buckets), rows["finite"].astype(np.int64))
-    for column in x[1:]:
-        counts += np.bincount(bucket_of(column, low, width, buckets), minlength=buckets)
     drawn = [np.concatenate(parts)[sequence] for parts in (x, value, step)]
     return Sketch(n, False, drawn[0], drawn[1], drawn[2], int(counts.max()), lost, lost_n)
