@@ -105,6 +105,7 @@ ROUTES = [
     Route("POST", "/studies/{study}/cancel", "MDO"),
     Route("GET", "/benchmarks", "VMDO", own=True),
     Route("POST", "/benchmarks", "DO", BOARD, own=True),
+    Route("GET", "/benchmark-scores?benchmark={benchmark}", "VMDO"),
     Route("GET", "/benchmarks/{benchmark}", "VMDO"),
     Route("PATCH", "/benchmarks/{benchmark}", "DO", {"description": "d"}),
     Route("DELETE", "/benchmarks/{benchmark}", "DO"),
@@ -158,6 +159,7 @@ def world(cast: Cast) -> World:
         "frozen": {"steps": small_spec()["steps"]},
         "metric": "eval/loss",
         "goal": "min",
+        "target": 0.1,
     }
     benchmark = cast.ada.http.post("/benchmarks", board)
     token = cast.mel.http.post("/tokens", {"name": CANARY})
