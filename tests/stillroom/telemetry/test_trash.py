@@ -129,6 +129,19 @@ def test_a_purged_project_takes_its_studies_and_runs_along(cast: Cast) -> None:
     assert left == (0, 0)
 
 
+def test_a_key_whose_run_is_in_the_trash_says_so(cast: Cast) -> None:
+    http = cast.ada.http
+    place, payload = f"/orgs/aster/projects/{PROJECT}/runs", {"recipe": "optimizer_benchmark", "spec": small_spec()}
+    key = {"Idempotency-Key": "once"}
+    run = http.post(place, payload, headers=key).body["id"]
+    http.post(f"/runs/{run}/cancel")
+    http.delete(f"/runs/{run}")
+    again = http.post(place, payload, headers=key)
+    assert (again.status, again.body["code"]) == (409, "idempotency.trashed")
+    http.delete(f"/trash/{run}")
+    assert http.post(place, payload, headers=key).status == 201
+
+
 def test_a_study_purged_leaves_runs_that_were_restored(cast: Cast) -> None:
     http = cast.ada.http
     study = http.post(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from stillroom.runs.models import Attempt
-from stillroom.telemetry.blocks import decode_chunk
-from stillroom.telemetry.codec import Points
+from stillroom.telemetry.blocks import decode_chunk, frames_of, read_table
+from stillroom.telemetry.codec import Points, decode_many
 from stillroom.telemetry.models import SeriesChunk
 
 NOTHING_KEPT = -(2**63)
@@ -58,8 +58,13 @@ def visible_points(run_id: str, keys: Iterable[str] | None = None) -> dict[str, 
     if keys is not None:
         rows = rows.filter(series__key__in=list(keys))
     parts: dict[str, list[Points]] = defaultdict(list)
-    for key, epoch, columns, blocks in rows.values_list("series__key", "epoch", "columns", "blocks"):
-        points = decode_chunk(columns, blocks)
+    chunks = [
+        (key, epoch, [columns] if blocks is None else frames_of(columns, read_table(blocks)))
+        for key, epoch, columns, blocks in rows.values_list("series__key", "epoch", "columns", "blocks")
+    ]
+    decoded = iter(decode_many([frame for _, _, frames in chunks for frame in frames]))
+    for key, epoch, frames in chunks:
+        points = Points.join([next(decoded) for _ in frames])
         limit = limit_of(limits, epoch, key)
         if limit is not None:
             keep = points.step <= limit
