@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.core.tenancy import tenant_tx
-from stillroom.runs.models import Run
+from stillroom.runs.models import Attempt, Run
 from stillroom.telemetry.blocks import FRAME, decode_chunk, encode_chunk, read_table
 from stillroom.telemetry.codec import Points
 from stillroom.telemetry.models import SeriesChunk
@@ -105,6 +105,36 @@ def test_a_chart_equals_the_oracle_before_and_after_folding(
         run_fold(tenant_id=cast.ada.tenant, run_id=run.id)
     with tenant_tx(cast.ada.tenant):
         assert SeriesChunk.objects.filter(run_id=run.id).count() == 1
+
+
+@pytest.mark.parametrize("axis", ["step", "time", "relative"])
+@pytest.mark.parametrize("resume_step", [None, -1, 0, FRAME - 1, FRAME, 1700, 9999])
+def test_a_later_attempts_horizon_cuts_frames_where_it_cuts_points(
+    cast: Cast, axis: str, resume_step: int | None
+) -> None:
+    run = logged(cast.ada)
+    points = series(3, 3000, "lost")
+    for part in np.array_split(np.arange(3000), 2):
+        run.write("loss", points.step[part], points.value[part], points.time[part])
+    with tenant_tx(cast.ada.tenant):
+        first = Attempt.objects.get(run_id=run.id)
+        Attempt.objects.create(
+            tenant_id=cast.ada.tenant,
+            run_id=run.id,
+            epoch=2,
+            number=2,
+            resume_step=resume_step,
+            assigned_at=first.assigned_at,
+            claimed_at=first.assigned_at,
+        )
+        kept = points[points.step <= (-(2**63) if resume_step is None else resume_step)]
+    if not len(kept):
+        with tenant_tx(cast.ada.tenant):
+            assert chart(ChartQuery([run.id], ["loss"], x=axis), list(Run.objects.filter(id=run.id))).series == []
+        return
+    np.testing.assert_array_equal(stored(run, "loss").step, kept.step)
+    for budget in (4, 100, 5000):
+        check(drawn(run, axis, None, budget), oracle(kept, axis, None, budget))
 
 
 @given(n=st.integers(1, 3 * FRAME), seed=st.integers(0, 100))
