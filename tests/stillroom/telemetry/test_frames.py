@@ -190,6 +190,16 @@ def test_folding_keeps_a_live_runs_newest_batches_and_says_so_to_late_viewers(ca
     np.testing.assert_array_equal(stored(run, "loss").step, np.arange(200))
 
 
+def test_a_live_runs_large_batches_are_folded_as_soon_as_they_fill_a_chunk(cast: Cast) -> None:
+    run = logged(cast.ada)
+    for start in range(0, 150 * 1000, 1000):
+        run.write("loss", range(start, start + 1000), np.zeros(1000))
+    run_fold(tenant_id=cast.ada.tenant, run_id=run.id)
+    with tenant_tx(cast.ada.tenant):
+        sizes = list(SeriesChunk.objects.filter(run_id=run.id).order_by("seq_lo").values_list("n", flat=True))
+    assert sizes == [9000, 9000] + [1000] * 132
+
+
 def test_two_folders_at_once_fold_once(cast: Cast) -> None:
     run = logged(cast.ada)
     for step in range(60):

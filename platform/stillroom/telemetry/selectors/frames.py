@@ -22,8 +22,7 @@ from stillroom.telemetry.blocks import (
     STEP_SORTED,
     TIME_SORTED,
     Table,
-    join_tables,
-    read_table,
+    read_tables,
     summarise,
 )
 from stillroom.telemetry.codec import Floats, Points, decode_many
@@ -98,28 +97,25 @@ def outlines(
 
 
 def _outline(key: str, rows: list[tuple[int, int, Any, Any]], limits: dict[int, int]) -> Outline:
-    tables: list[Table] = []
-    chunks: list[Any] = []
-    offsets: list[Any] = []
-    epochs: list[Any] = []
-    points: dict[int, Points] = {}
-    at = 0
-    plain = iter(decode_many([columns for _, _, blocks, columns in rows if blocks is None]))
-    for chunk, epoch, blocks, _ in rows:
-        if blocks is None:
-            points[at] = next(plain)
-            table = summarise(points[at])
-        else:
-            table = read_table(blocks)
-        ends = np.cumsum(table["length"].astype(np.int64))
-        tables.append(table)
-        offsets.append(ends - table["length"])
-        chunks.append(np.full(len(table), chunk, np.int64))
-        epochs.append(np.full(len(table), epoch, np.int64))
-        at += len(table)
-    outline = Outline(key, join_tables(tables), np.concatenate(chunks), np.concatenate(offsets), points)
+    framed = np.array([blocks is not None for _, _, blocks, _ in rows], bool)
+    read, sizes = read_tables([blocks for _, _, blocks, _ in rows if blocks is not None])
+    at_hand = decode_many([columns for _, _, blocks, columns in rows if blocks is None])
+    counts = np.ones(len(rows), np.int64)
+    counts[framed] = sizes
+    starts = np.cumsum(counts) - counts
+    table = np.zeros(int(counts.sum()), read.dtype)
+    is_read = np.repeat(framed, counts)
+    table[is_read] = read
+    places = starts[~framed].tolist()
+    for place, points in zip(places, at_hand, strict=True):
+        table[place] = summarise(points)[0]
+    lengths = table["length"].astype(np.int64)
+    before = np.cumsum(lengths) - lengths
+    chunks, epochs = (np.repeat(np.array([row[place] for row in rows], np.int64), counts) for place in (0, 1))
+    offsets = before - np.repeat(before[starts], counts)
+    outline = Outline(key, table, chunks, offsets, dict(zip(places, at_hand, strict=True)))
     if limits:
-        _cut(outline, np.concatenate(epochs), limits)
+        _cut(outline, epochs, limits)
         return outline.keep(outline.table["n"] > 0)
     return outline
 

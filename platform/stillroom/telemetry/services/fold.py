@@ -69,7 +69,10 @@ def run_fold(*, tenant_id: str, run_id: str) -> int:
 
 
 def series_fold(*, tenant_id: str, series_id: int, epoch: int, until: int | None, least: int) -> int:
-    """Join small neighbours of one series and epoch up to batch `until`; one transaction for each new chunk."""
+    """Join small neighbours of one series and epoch up to batch `until`; one transaction for each new chunk.
+
+    Fewer than `least` of them stay as they are, unless they make a full chunk.
+    """
     gone = 0
     after = -1
     while True:
@@ -81,7 +84,8 @@ def series_fold(*, tenant_id: str, series_id: int, epoch: int, until: int | None
             if group is None:
                 return gone
             after = group[-1].seq_hi
-            if len(group) >= least and _replace(group):
+            enough = 2 if sum(row.n for row in group) >= FULL else least
+            if len(group) >= enough and _replace(group):
                 gone += len(group) - 1
 
 
