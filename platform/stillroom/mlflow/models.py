@@ -82,20 +82,6 @@ class LoggedModel(TenantModel):
         indexes = (models.Index(fields=["experiment", "-created_ms"], name="mlflow_model_by_experiment"),)
 
 
-class ModelFile(TenantModel):
-    """A file of a logged model. The content lies in the tenant's artifact store under its hash."""
-
-    id = models.BigAutoField(primary_key=True)
-    model = models.ForeignKey(LoggedModel, on_delete=models.CASCADE, related_name="files")
-    path = models.CharField(max_length=500)
-    size_bytes = models.BigIntegerField()
-    sha256 = models.CharField(max_length=64)
-
-    class Meta(TenantModel.Meta):
-        db_table = "mlflow_model_file"
-        constraints = (models.UniqueConstraint(fields=["model", "path"], name="one_model_file_per_path"),)
-
-
 class RegisteredModel(TenantModel):
     """A name in the model registry, with aliases that point at versions."""
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from django.http import HttpResponseBase
 
 from stillroom.core.errors import Invalid
-from stillroom.core.http import SANDBOX_POLICY
 from stillroom.core.tenancy import tenant_tx
 from stillroom.mlflow.api.addresses import artifact_routes, routes
 from stillroom.mlflow.api.runs import run_id
@@ -18,9 +16,9 @@ from stillroom.mlflow.errors import MlflowError, missing
 from stillroom.mlflow.selectors.runs import run_views
 from stillroom.mlflow.services import files
 from stillroom.mlflow.services.runs import run_find
-from stillroom.telemetry.api.artifacts import CHUNK, file_response
-from stillroom.telemetry.services.artifacts import artifact_receive, stored_file
-from stillroom.telemetry.services.loose import media_type
+from stillroom.telemetry.api.artifacts import attached, content_response
+from stillroom.telemetry.services.artifacts import artifact_receive, media_type_of
+from stillroom.telemetry.store import CHUNK
 from stillroom.tenants.policies import Can
 
 UNSUPPORTED = "Multipart upload is not supported for the current artifact repository"
@@ -54,17 +52,19 @@ def proxy_get(call: Call) -> HttpResponseBase:
     place = files.place_of(call.path["path"])
     with tenant_tx(call.member.tenant_id):
         found = next((file for file in files.files_at(place) if file.path == place.path), None)
-    content = stored_file(call.member.tenant_id, found.sha256) if found else None
-    if found is None or content is None or not content.is_file():
+    if found is None:
         raise missing(f"No such artifact: '{place.path[:300]}'")
     try:
-        response = file_response(call.request, content, found.size_bytes, found.sha256, media_type(found.path))
+        response = content_response(
+            call.request,
+            tenant=call.member.tenant_id,
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
+            media_type=media_type_of(found.path),
+        )
     except Invalid as error:
         raise MlflowError("INVALID_PARAMETER_VALUE", error.message, status=error.status) from None
-    response["Content-Security-Policy"] = SANDBOX_POLICY
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(Path(found.path).name)}"
-    return response
+    return attached(response, Path(found.path).name)
 
 
 @artifact_routes.on("PUT", "artifacts/{path:path}", Can.RUN_WRITE, streams=True)

@@ -9,6 +9,7 @@ from stillroom.mlflow.messages import key_values
 from stillroom.mlflow.models import Experiment
 from stillroom.mlflow.paging import page_of
 from stillroom.mlflow.selectors.matching import Getter, matching, ordered
+from stillroom.mlflow.services.experiments import experiments
 
 VIEWS = ("ACTIVE_ONLY", "DELETED_ONLY", "ALL")
 
@@ -43,7 +44,7 @@ def experiments_found(
     *, view: str, query: str, order: list[str], limit: int, token: str
 ) -> tuple[list[Experiment], str]:
     """A page of experiments and the token of the next. One query."""
-    rows = Experiment.objects.order_by("-created_ms", "-number")
+    rows = experiments().order_by("-created_ms", "-number")
     if view != "ALL":
         rows = rows.filter(deleted_ms__isnull=view == "ACTIVE_ONLY")
     found = ordered(matching(rows, query, _getter), order or ["creation_time DESC"], _getter)

@@ -7,7 +7,7 @@ import secrets
 import unicodedata
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from stillroom.mlflow.errors import MlflowError, invalid, missing
 from stillroom.mlflow.limits import MAX_EXPERIMENT_TAG, check_experiment_name, check_length, check_name
@@ -20,6 +20,11 @@ from stillroom.tenants.policies import Can
 ID = re.compile(r"\A[a-zA-Z0-9][\w-]{0,63}\Z")
 DEFAULT_NAME, DEFAULT_SLUG = "Default", "default"
 ATTEMPTS = 5
+
+
+def experiments() -> QuerySet[Experiment]:
+    """The tenant's experiments, deleted or not, but none whose project lies in the web app's trash."""
+    return Experiment.objects.filter(project__trashed_at__isnull=True)
 
 
 def experiments_ensure(member: Member) -> None:
@@ -107,10 +112,8 @@ def experiment_find(member: Member, text: str) -> Experiment:
         raise invalid(f"Invalid experiment ID: '{text[:100]}'")
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
     for look in range(2):
-        rows = (
-            Experiment.objects.filter(number=number) if number is not None else Experiment.objects.filter(project=text)
-        )
-        found = rows.first()
+        rows = experiments()
+        found = (rows.filter(number=number) if number is not None else rows.filter(project_id=text)).first()
         if found is not None:
             return found
         if look == 0:
@@ -120,10 +123,10 @@ def experiment_find(member: Member, text: str) -> Experiment:
 
 def experiment_named(member: Member, name: str) -> Experiment:
     """An experiment by its name, deleted or not."""
-    found = Experiment.objects.filter(name=name).first()
+    found = experiments().filter(name=name).first()
     if found is None:
         experiments_ensure(member)
-        found = Experiment.objects.filter(name=name).first()
+        found = experiments().filter(name=name).first()
     if found is None:
         raise missing(f"Could not find experiment with name '{name}'")
     return found

@@ -10,11 +10,11 @@ from urllib.parse import unquote
 
 from stillroom.core.errors import Invalid
 from stillroom.mlflow.errors import invalid, missing
-from stillroom.mlflow.models import LoggedModel, ModelFile
+from stillroom.mlflow.models import LoggedModel
 from stillroom.mlflow.services.runs import external, run_find, tracked
-from stillroom.telemetry.selectors.artifacts import artifacts
+from stillroom.telemetry.selectors.artifacts import artifacts, owned_files
 from stillroom.telemetry.services.artifacts import path_check
-from stillroom.telemetry.services.loose import file_publish, files_remove
+from stillroom.telemetry.services.loose import file_publish, files_remove, owned_publish, owned_remove
 
 ROOT = re.compile(r"\A(?:[^/]+/)*?(?:models/(m-[0-9a-f]{32})|(r_[0-9A-Z]{10}))/artifacts(?:/(.*))?\Z", re.DOTALL)
 
@@ -71,7 +71,7 @@ def safe(path: str) -> str:
 def files_at(place: Place) -> list[File]:
     """Every file of the root in order of path. Two queries."""
     if place.model_id:
-        rows: Iterable[Any] = ModelFile.objects.filter(model=model_at(place)).order_by("path")
+        rows: Iterable[Any] = owned_files(model_at(place).id)
     else:
         rows = artifacts(run_find(place.run_id).id)
     return [File(row.path, row.size_bytes, row.sha256) for row in rows]
@@ -119,11 +119,7 @@ def file_put(*, place: Place, sha256: str, size_bytes: int) -> None:
     if place.run_id:
         file_publish(run_id=place.run_id, path=place.path, sha256=sha256, size_bytes=size_bytes)
         return
-    model = model_at(place)
-    ModelFile.objects.update_or_create(
-        model=model, path=place.path,
-        defaults={"tenant_id": model.tenant_id, "sha256": sha256, "size_bytes": size_bytes},
-    )  # fmt: skip
+    owned_publish(owner=model_at(place).id, path=place.path, sha256=sha256, size_bytes=size_bytes)
 
 
 def file_delete(*, place: Place) -> None:
@@ -132,7 +128,4 @@ def file_delete(*, place: Place) -> None:
     if place.run_id:
         files_remove(run_id=place.run_id, path=place.path)
         return
-    rows = ModelFile.objects.filter(model_id=place.model_id)
-    if place.path:
-        rows = rows.filter(path=place.path) | rows.filter(path__startswith=f"{place.path}/")
-    rows.delete()
+    owned_remove(owner=place.model_id, path=place.path)

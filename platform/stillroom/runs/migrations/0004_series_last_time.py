@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("runs", "0002_study_template"),
+        ("runs", "0003_trash"),
     ]
 
     operations = [
