@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,24 @@ def test_the_files_of_a_model(server: Server, client: Any, tmp_path: Path) -> No
     assert [file["path"] for file in listed["files"]] == ["weights/w ü.bin"]
 
 
+def test_the_sweep_leaves_the_content_of_models_alone(server: Server, client: Any, tmp_path: Path) -> None:
+    from stillroom.core.tenancy import tenant_tx
+    from stillroom.telemetry.services.artifacts import blobs_release
+
+    made = client.create_logged_model("0", name="net")
+    (tmp_path / "w.bin").write_bytes(b"weights")
+    client.log_model_artifacts(made.model_id, str(tmp_path))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    path = f"mlflow-artifacts/artifacts/0/models/{made.model_id}/artifacts/w.bin"
+    with tenant_tx(server.cast.mel.tenant):
+        assert blobs_release([digest]) == 0
+    assert server.call("GET", path).content == b"weights"
+    assert server.call("DELETE", path).status_code == 200
+    with tenant_tx(server.cast.mel.tenant):
+        assert blobs_release([digest]) == len(b"weights")
+    assert server.call("GET", path).status_code == 404
+
+
 def test_a_whole_model_is_logged_and_loaded(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(server, "mel")
     mlflow.set_experiment("models")
@@ -95,9 +115,7 @@ def test_a_whole_model_is_logged_and_loaded(server: Server, tmp_path: Path, monk
         model.run_id = run.info.run_id
         client = server.client()
         model_json = {**model.to_dict(), "artifact_path": "net", "run_id": run.info.run_id, "flavors": {"x": {}}}
-        answer = server.post(
-            "runs/log-model", {"run_id": run.info.run_id, "model_json": __import__("json").dumps(model_json)}
-        )
+        answer = server.post("runs/log-model", {"run_id": run.info.run_id, "model_json": json.dumps(model_json)})
         assert answer.status_code == 200, answer.text
     assert "net" in client.get_run(run.info.run_id).data.tags["mlflow.log-model.history"]
     assert server.post("runs/log-model", {"run_id": run.info.run_id, "model_json": "{}"}).status_code == 400
