@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "stillroom.scheduling",
     "stillroom.telemetry",
     "stillroom.boards",
+    "stillroom.mlflow",
     "stillroom.live",
     "stillroom.local",
     "stillroom.config",
@@ -109,6 +110,12 @@ DATABASES = {
 DATABASES["owner"]["OPTIONS"].pop("pool")  # type: ignore[attr-defined]
 DATABASE_ROUTERS = ["stillroom.core.tenancy.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# What the scheduler's process does beside scheduling, by dotted name; each is called with `stop`, an event.
+HOUSEKEEPING = (
+    "stillroom.telemetry.services.fold.fold_pass",
+    "stillroom.telemetry.services.sweep.sweep_pass",
+)
 
 REDIS_URL = ENV.redis_url
 CHANNEL_LAYERS = {

@@ -55,3 +55,7 @@ def quota_id() -> str:
 
 def benchmark_id() -> str:
     return new_id("b")
+
+
+def upload_id() -> str:
+    return new_id("up")
