@@ -66,6 +66,7 @@ ROUTES = [
     Route("POST", "/runs/{run}/clone", "MDO", {}),
     Route("POST", "/runs/{run}/heartbeat", "MDO"),
     Route("POST", "/runs/{run}/finish", "MDO", {"state": "FAILED"}),
+    Route("POST", "/runs/{run}/reopen", "MDO", {"writer": "somebody"}),
     Route("GET", "/runs/{run}/events", "VMDO"),
     Route("GET", "/runs/{run}/why-waiting", "VMDO"),
     Route("GET", "/runs/{run}/series", "VMDO"),
