@@ -123,7 +123,8 @@ class Run:
         """Where people look at the run; None until it is on the platform."""
         if not self._folder or not self.id:
             return None
-        return f"{self._folder.state['url']}/runs/{self.id}"
+        org = str(self._folder.state["project"]).partition("/")[0]
+        return f"{self._folder.state['url']}/o/{org}/runs/{self.id}"
 
     @property
     def should_stop(self) -> bool:
