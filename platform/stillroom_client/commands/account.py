@@ -63,7 +63,7 @@ def _whoami(options: argparse.Namespace) -> int:
         return 0
     print(f"{me['user']['email']} on {found.url}")
     for org in me["orgs"]:
-        print(f"  {org['slug']}: {org['role']}, may {', '.join(org['can'])}")
+        print(f"  {org['slug']}: {org['role']}")
     source = TOKEN_VARIABLE if os.environ.get(TOKEN_VARIABLE) else credentials_path()
     print(f"  token from {source}")
     return 0

@@ -17,6 +17,7 @@ from stillroom_client.commands.terminal import (
     chart,
     clean,
     clock,
+    moment,
     number,
     progress,
     show_json,
@@ -107,8 +108,8 @@ def _show(options: argparse.Namespace) -> int:
     about = {
         "project": f"{run['org']}/{run['project']}",
         "recipe": "external" if run["external"] else f"{run['recipe']} {run['recipe_version']}, seed {run['seed']}",
-        "created": f"{run['created_at']} by {run['created_by'] or '-'}",
-        "ran": f"{run['started_at'] or '-'} to {run['ended_at'] or '-'}",
+        "created": f"{moment(run['created_at'])} by {run['created_by'] or '-'}",
+        "ran": f"{moment(run['started_at'])} to {moment(run['ended_at'])}",
         "attempt": f"{run['attempt']} of {run['max_attempts']}" + (f" on {run['node']}" if run["node"] else ""),
         "tags": ", ".join(f"{key}={value}" if value else key for key, value in run["tags"].items()),
         "parent": run["parent"],

@@ -49,8 +49,11 @@ def read_file(source: str) -> Any:
         raise UsageError(f"{source}: not JSON: {error}.") from None
 
 
-def run_request(what: str, file: Optional[str], settings: Sequence[str]) -> dict[str, Any]:
-    """The request of `stillroom run`: `what` is a recipe's name or a file with a whole request. Raises UsageError."""
+def run_request(platform: Client, what: str, file: Optional[str], settings: Sequence[str]) -> dict[str, Any]:
+    """The request of `stillroom run`: `what` is a recipe's name or a file with a whole request. Raises UsageError.
+
+    A setting inside an object that the spec does not have changes the recipe's default for that object.
+    """
     if what == "-" or what.endswith((".json", ".yaml", ".yml")):
         if file is not None:
             raise UsageError(f"-f: {what} is a file already; give the recipe's name instead.")
@@ -61,18 +64,31 @@ def run_request(what: str, file: Optional[str], settings: Sequence[str]) -> dict
     else:
         request = _from_file(file) if file is not None else {}
         request["recipe"] = what
-    request["spec"] = with_settings(request.get("spec", {}), settings)
+    spec = dict(request.get("spec", {}))
+    roots = {path_of(setting)[0] for setting in settings if len(path_of(setting)) > 1} - set(spec)
+    if roots:
+        fields = platform.recipe(request["recipe"])["schema"].get("properties", {})
+        defaults = {root: fields.get(root, {}).get("default") for root in sorted(roots)}
+        spec.update({root: default for root, default in defaults.items() if isinstance(default, dict)})
+    request["spec"] = with_settings(spec, settings)
     return dict(request)
+
+
+def path_of(setting: str) -> list[str]:
+    """The path of a PATH=VALUE. Raises UsageError."""
+    path, equals, _ = setting.partition("=")
+    parts = path.removeprefix("spec.").split(".")
+    if not equals or not all(parts):
+        raise UsageError(f"--set: expected PATH=VALUE, for example optimizer.lr=0.01, not {setting!r}.")
+    return parts
 
 
 def with_settings(spec: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """The spec with each PATH=VALUE laid over it. VALUE is JSON where it can be, else text. Raises UsageError."""
     result: dict[str, Any] = json.loads(json.dumps(spec))
     for setting in settings:
-        path, equals, text = setting.partition("=")
-        parts = path.removeprefix("spec.").split(".")
-        if not equals or not all(parts):
-            raise UsageError(f"--set: expected PATH=VALUE, for example optimizer.lr=0.01, not {setting!r}.")
+        parts = path_of(setting)
+        path, _, text = setting.partition("=")
         try:
             value = json.loads(text)
         except ValueError:

@@ -53,12 +53,12 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    request = run_request(options.what, options.file, options.settings)
+    platform = client()
+    request = run_request(platform, options.what, options.file, options.settings)
     project = project_of(options)
     request.update(_chosen(options, request))
     if options.seed is not None:
         request["seed"] = options.seed
-    platform = client()
     run = platform.submit(project, request.pop("recipe"), request.pop("spec", {}), **request)
     if not (options.wait or options.follow):
         if options.json:
@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _study(options: argparse.Namespace) -> int:
     platform = client()
-    spec = run_request(options.recipe, options.file, options.settings)["spec"]
+    spec = run_request(platform, options.recipe, options.file, options.settings)["spec"]
     arms, seeds, name = [], [0], options.name
     if options.template:
         template = _template(platform, options.recipe, options.template)

@@ -67,6 +67,11 @@ def clock(moment: float) -> str:
     return datetime.fromtimestamp(moment).strftime("%H:%M:%S")
 
 
+def moment(text: Optional[str]) -> str:
+    """A time of the platform without fractions of a second."""
+    return text.partition(".")[0].rstrip("Z").replace("T", " ") + " UTC" if text else "-"
+
+
 def progress(run: Mapping[str, Any]) -> str:
     now = run.get("progress")
     return f"{now['step']}/{now['total']}" if now else "-"
