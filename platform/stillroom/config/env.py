@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 ROLES = ("stillroom_app", "stillroom_sched", "stillroom_admin")
 
 
@@ -92,6 +94,18 @@ class Env:
     )
     heartbeat_s: int = setting("STILLROOM_HEARTBEAT_S", "Seconds between two heartbeats of a node.", 10)
     grace_s: int = setting("STILLROOM_GRACE_S", "Seconds that a stopping run has for its last checkpoint.", 30)
+    webhook_allow: tuple[str, ...] = setting(
+        "STILLROOM_WEBHOOK_ALLOW",
+        "Private hosts (name or name:port) and networks (CIDR) that webhooks may reach, comma separated.",
+        (),
+    )
+    email_url: str = setting(
+        "STILLROOM_EMAIL_URL",
+        "Mail server: smtp://user:password@host:587 (STARTTLS), smtps://... (TLS), smtp+plain://... (neither). "
+        "Without it mails are written to the log.",
+        "",
+    )
+    email_from: str = setting("STILLROOM_EMAIL_FROM", "Sender of mails.", "stillroom@localhost")
     log_level: str = setting("STILLROOM_LOG_LEVEL", "debug, info, warning or error.", "info")
     log_json: bool = setting("STILLROOM_LOG_JSON", "1 writes logs as JSON lines.", False)
 
@@ -138,9 +152,21 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
     env = Env(**values)
     if env.secret_key and len(env.secret_key) < 32:
         raise EnvError("STILLROOM_SECRET_KEY must have at least 32 characters.")
+    _check_networks(env.webhook_allow)
+    if env.email_url and urlsplit(env.email_url).scheme not in MAIL_SCHEMES:
+        raise EnvError(f"STILLROOM_EMAIL_URL must begin with one of {', '.join(MAIL_SCHEMES)}.")
     if env.heartbeat_s * 3 > env.lease_s:
         raise EnvError("STILLROOM_LEASE_S must be at least three times STILLROOM_HEARTBEAT_S.")
     return env
+
+
+def _check_networks(entries: tuple[str, ...]) -> None:
+    for entry in entries:
+        if "/" in entry:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                raise EnvError(f"STILLROOM_WEBHOOK_ALLOW: {error}.") from None
 
 
 def at_home(env: Env) -> Env:

@@ -59,3 +59,15 @@ def benchmark_id() -> str:
 
 def upload_id() -> str:
     return new_id("up")
+
+
+def alert_id() -> str:
+    return new_id("a")
+
+
+def webhook_id() -> str:
+    return new_id("w")
+
+
+def delivery_id() -> str:
+    return new_id("v")

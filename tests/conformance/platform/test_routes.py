@@ -32,6 +32,7 @@ class Route:
 
 
 BOARD = {"name": "b", "recipe": "{name}", "frozen": {"steps": 3}, "metric": "m", "goal": "min"}
+ALERT = {"name": "x", "condition": {"kind": "state", "states": ["FAILED"]}}
 FILE = {"path": "c/s", "name": "s", "size_bytes": 1, "sha256": "0" * 64}
 
 ROUTES = [
@@ -91,6 +92,7 @@ ROUTES = [
     Route("POST", "/runs/{run}/clone", "MDO", {}),
     Route("POST", "/runs/{run}/heartbeat", "MDO"),
     Route("POST", "/runs/{run}/finish", "MDO", {"state": "FAILED"}),
+    Route("POST", "/runs/{run}/reopen", "MDO", {"writer": "somebody"}),
     Route("GET", "/runs/{run}/events", "VMDO"),
     Route("GET", "/runs/{run}/why-waiting", "VMDO"),
     Route("GET", "/runs/{run}/series", "VMDO"),
@@ -109,6 +111,22 @@ ROUTES = [
     Route("GET", "/benchmarks/{benchmark}", "VMDO"),
     Route("PATCH", "/benchmarks/{benchmark}", "DO", {"description": "d"}),
     Route("DELETE", "/benchmarks/{benchmark}", "DO"),
+    Route("GET", "/orgs/{org}/alerts", "VMDO"),
+    Route("POST", "/orgs/{org}/alerts", "MDO", ALERT),
+    Route("GET", "/orgs/{org}/alerts/{alert}", "VMDO"),
+    Route("PATCH", "/orgs/{org}/alerts/{alert}", "MDO", {"enabled": True}),
+    Route("DELETE", "/orgs/{org}/alerts/{alert}", "MDO"),
+    Route("POST", "/orgs/{org}/alerts/{alert}/test", "MDO"),
+    Route("GET", "/orgs/{org}/alert-events", "VMDO"),
+    Route("GET", "/orgs/{org}/webhooks", "MDO"),
+    Route("POST", "/orgs/{org}/webhooks", "DO", {"name": "w", "url": "https://hooks.example.org/"}),
+    Route("GET", "/orgs/{org}/webhooks/{webhook}", "DO"),
+    Route("PATCH", "/orgs/{org}/webhooks/{webhook}", "DO", {"enabled": True}),
+    Route("DELETE", "/orgs/{org}/webhooks/{webhook}", "DO"),
+    Route("POST", "/orgs/{org}/webhooks/{webhook}/rotate", "DO"),
+    Route("POST", "/orgs/{org}/webhooks/{webhook}/test", "DO"),
+    Route("GET", "/orgs/{org}/webhooks/{webhook}/deliveries", "DO"),
+    Route("POST", "/orgs/{org}/webhooks/{webhook}/deliveries/{delivery}/redeliver", "DO"),
     Route("GET", "/nodes", "VMDO", own=True),
     Route("GET", "/quotas", "VMDO", own=True),
     Route("GET", "/usage", "VMDO", own=True),
@@ -167,6 +185,9 @@ def world(cast: Cast) -> World:
     thrown = logged(cast.ada, name=CANARY)
     thrown.end()
     assert cast.ada.http.delete(f"/runs/{thrown.id}").status == 200
+    hook = cast.ada.http.post("/orgs/aster/webhooks", {"name": CANARY, "url": f"https://example.org/{CANARY}"})
+    alert = cast.ada.http.post("/orgs/aster/alerts", {**ALERT, "name": CANARY, "webhooks": [hook.body["id"]]})
+    delivery = cast.ada.http.post(f"/orgs/aster/webhooks/{hook.body['id']}/test")
     names = {
         "org": "aster",
         "project": PROJECT,
@@ -175,6 +196,9 @@ def world(cast: Cast) -> World:
         "study": study.body["id"],
         "benchmark": benchmark.body["id"],
         "token": token.body["id"],
+        "alert": alert.body["id"],
+        "webhook": hook.body["id"],
+        "delivery": delivery.body["id"],
         "name": "optimizer_benchmark",
         "path": CANARY,
         "upload": upload.body["id"],
@@ -236,6 +260,9 @@ def test_another_tenants_thing_looks_like_one_that_never_existed(world: World, r
         "benchmark": "b_0000000000",
         "token": "t_0000000000",
         "item": "r_0000000000",
+        "alert": "a_0000000000",
+        "webhook": "w_0000000000",
+        "delivery": "v_0000000000",
     }
     if route.path == "/series/query":
         fake = olga.post("/series/query", {"runs": [absent["run"]], "keys": ["train/loss"]})
@@ -286,6 +313,8 @@ def fingerprint(world: World) -> str:
         f"/runs/{world.run.id}/events",
         "/orgs/aster/members",
         "/benchmarks",
+        "/orgs/aster/alerts",
+        "/orgs/aster/webhooks",
     ]
     bodies = [ada.get(path).text for path in paths]
     return hashlib.sha256("".join(bodies).encode()).hexdigest()

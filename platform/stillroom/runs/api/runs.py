@@ -58,6 +58,9 @@ def run_create(request: DoorRequest, org: str, project: str, payload: RunIn, key
                 notes=payload.notes,
                 lease_s=settings.ENV.lease_s * 5,
                 spec=payload.spec,
+                parent=payload.parent,
+                idempotency_key=key,
+                fingerprint=body_hash({"project": place.id, **payload.model_dump(mode="json")}),
             )
         else:
             wanted = Request(
@@ -139,9 +142,12 @@ def run_get(request: DoorRequest, run: str) -> object:
 
 @door.patch("/runs/{run}", needs=Can.RUN_EDIT, response=RunOut)
 def run_patch(request: DoorRequest, run: str, payload: RunPatch) -> object:
-    """Change name, tags or notes."""
+    """Change name, tags or notes; of an external run also its configuration, `spec`."""
     with run_access(request.door, run) as (member, found):
         changes = payload.model_dump(exclude_none=True)
+        if "spec" in changes and not found.external:
+            message = "The spec of a managed run is fixed. Clone the run with another one."
+            raise Invalid(message, fields={"spec": "Only the configuration of an external run may change."})
         if changes:
             control.run_edit(run=found, changes=changes)
         return _out(member, found)

@@ -217,17 +217,44 @@ def run_again(*, member: Member, run: Run, spec: object | None = None, seed: int
 
 
 def external_run_start(
-    *, member: Member, project: Project, name: str, tags: dict[str, str], notes: str, lease_s: int, spec: dict[str, Any]
+    *,
+    member: Member,
+    project: Project,
+    name: str,
+    tags: dict[str, str],
+    notes: str,
+    lease_s: int,
+    spec: dict[str, Any],
+    parent: str | None = None,
+    idempotency_key: str | None = None,
+    fingerprint: str = "",
 ) -> Run:
-    """A run that a script logs: it is RUNNING at once, at epoch 1, with a lease of its own."""
+    """A run that a script logs: it is RUNNING at once, at epoch 1, with a lease of its own.
+
+    With an idempotency key, the same request returns the run that it made before, whatever became of it.
+    """
+    _check_parent(parent)
+    values = {"name": name or "external run", "tags": tags, "notes": notes, "spec": spec, "parent_id": parent}
+    if not idempotency_key:
+        return _create_external(member, project, values, lease_s)
+    earlier = Run.objects.filter(idempotency_key=idempotency_key).first()
+    if earlier is None:
+        keyed = {**values, "idempotency_key": idempotency_key, "idempotency_hash": fingerprint}
+        try:
+            with transaction.atomic():
+                return _create_external(member, project, keyed, lease_s)
+        except IntegrityError:  # the same request arrived twice at once; the other one was first
+            earlier = Run.objects.get(idempotency_key=idempotency_key)
+    _same(earlier.idempotency_hash, fingerprint)
+    return earlier
+
+
+def _create_external(member: Member, project: Project, values: dict[str, Any], lease_s: int) -> Run:
     now = timezone.now()
     run = Run.objects.create(
         tenant_id=member.tenant_id,
         project=project,
-        name=name or "external run",
-        tags=tags,
-        notes=notes,
-        spec=spec,
+        **values,
         external=True,
         state=State.RUNNING,
         epoch=1,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from stillroom_client.batching import LINGER_S, MAX_BYTES, MAX_POINTS, Batcher, Content
 from stillroom_client.points import LogLine, Series, decode_batch
-from workers.sandbox.batch import LINGER_S, MAX_BYTES, MAX_POINTS, Batcher, Content
 
 
 def test_an_empty_batch_is_never_due() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.sandbox.spool import Spool, SpoolFull
+from stillroom_client.spool import Spool, SpoolFull
 
 SMALL = {"limit_bytes": 10_000, "segment_bytes": 200}
 payloads = st.lists(st.binary(max_size=120), min_size=1, max_size=25)

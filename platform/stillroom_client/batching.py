@@ -62,6 +62,11 @@ class Batcher:
         self._points = 0
         self._bytes = 0
 
+    @property
+    def points(self) -> int:
+        """Points in the open batch."""
+        return self._points
+
     def add_points(self, step: int, time: float, values: Mapping[str, float], now: float) -> None:
         """Values of one step. time: seconds since 1970."""
         with self._lock:
