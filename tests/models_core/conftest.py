@@ -15,9 +15,14 @@ ARRAY_MODULES = (
     "federated.simulation.engine",
     "federated.simulation.schedule",
     "nn.autoencoder",
+    "nn.cnn",
+    "nn.convolution",
     "nn.decoder",
+    "nn.lstm",
     "nn.mlp",
+    "nn.resnet",
     "nn.sampling",
+    "nn.vit",
     "training",
 )
 install_import_hook([f"models_core.{name}" for name in ARRAY_MODULES], "beartype.beartype")
