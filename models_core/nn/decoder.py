@@ -75,9 +75,13 @@ def apply(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    segments: Int[Array, "batch time"] | None = None,
 ) -> Float[Array, "batch time vocabulary"]:
-    """Next-token logits. positions: place of each token in its sequence, 0, 1, .. when None."""
-    return unembed(params, trunk(params, config, tokens, positions))
+    """Next-token logits. positions: place of each token in its sequence, 0, 1, .. when None.
+
+    segments: which document of a packed row a token belongs to; attention stays inside it. One document when None.
+    """
+    return unembed(params, trunk(params, config, tokens, positions, segments))
 
 
 def trunk(
@@ -85,9 +89,10 @@ def trunk(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    segments: Int[Array, "batch time"] | None = None,
 ) -> Float[Array, "batch time d_model"]:
     """What the last block leaves, normalised: `unembed` turns it, or any slice of it, into logits."""
-    return rms_norm(hidden_states(params, config, tokens, positions)[-1], params["final_norm"])
+    return rms_norm(hidden_states(params, config, tokens, positions, segments)[-1], params["final_norm"])
 
 
 def unembed(params: Params, x: Float[Array, "*leading d_model"]) -> Float[Array, "*leading vocabulary"]:
@@ -101,6 +106,7 @@ def hidden_states(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    segments: Int[Array, "batch time"] | None = None,
 ) -> list[Float[Array, "batch time d_model"]]:
     """The residual stream: after the embedding, then after each block, before the final norm."""
     if positions is None:
@@ -113,6 +119,9 @@ def hidden_states(
         True: causal_mask(positions, positions, None),
         False: causal_mask(positions, positions, config.window),
     }
+    if segments is not None:
+        together = segments[:, :, None] == segments[:, None, :]
+        masks = {kind: mask & together for kind, mask in masks.items()}
     for index, layer in enumerate(params["layers"]):
         is_global = config.is_global(index)
         base = config.rope_base_global if is_global else config.rope_base_local
