@@ -14,9 +14,12 @@ ARRAY_MODULES = (
     "distill",
     "federated.simulation.engine",
     "federated.simulation.schedule",
+    "nn.attention",
     "nn.autoencoder",
     "nn.decoder",
     "nn.mlp",
+    "nn.moe",
+    "nn.norms",
     "nn.sampling",
     "training",
 )
