@@ -1,1 +1,1 @@
-"""The networks of `models_core.nn` in PyTorch: the same parameter names, layouts and numbers."""
+"""PyTorch twins of the networks: the same parameters, the same numbers."""
