@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Packed:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def batch(self, rows: Int32[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Int[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
         """The chosen rows, by field name."""
         return {name: getattr(self, name)[rows] for name in ("inputs", "targets", "segments", "positions", "valid")}
 
