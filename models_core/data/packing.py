@@ -86,10 +86,10 @@ def pack_documents(documents: Sequence[Int32[np.ndarray, " _"]], length: int, *,
         start = 0
         for segment, index in enumerate(members, 1):
             inputs, targets = pieces[index]
-            place = slice(start, start + len(targets))
-            packed.inputs[row, place], packed.targets[row, place] = inputs, targets
-            packed.segments[row, place], packed.valid[row, place] = segment, 1
-            packed.positions[row, place] = np.arange(len(targets))
+            span = slice(start, start + len(targets))
+            packed.inputs[row, span], packed.targets[row, span] = inputs, targets
+            packed.segments[row, span], packed.valid[row, span] = segment, 1
+            packed.positions[row, span] = np.arange(len(targets))
             start += len(targets)
         packed.positions[row, start:] = np.arange(length - start)
     return packed

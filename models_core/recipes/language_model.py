@@ -8,18 +8,17 @@ the weights and the tokenizer.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from models_core.catalog import Example, MetricInfo
 from models_core.data.corpora import AnyCorpus, KingJames, StdlibSource
+from models_core.data.tokenizer_choice import AnyTokenizer, Bytes, Learnt, TokenizerFile
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
-from models_core.nn import configs
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.published import PUBLISHED
+from models_core.nn.sizes import AnySize, CustomModel, NamedModel, sizes_of
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -36,24 +35,6 @@ VERSION = "1"
 FAMILY = "model"
 VALIDATION_BYTES = 40_000
 QUARTERS = 4
-NAMED: dict[str, DecoderConfig] = {
-    "nano": configs.NANO,
-    "micro": configs.MICRO,
-    **{name: published.config for name, published in PUBLISHED.items()},
-}
-
-
-class NamedModel(BaseSpec, title="Named size"):
-    """One of the sizes that have a name."""
-
-    kind: Literal["named"] = field("named", title="Model", help="A size with a name.", section="Model")
-    size: Literal[tuple(NAMED)] = field("micro", title="Size", help="Of the decoder.", section="Model")  # type: ignore[valid-type]
-
-
-class CustomModel(DecoderConfig, title="Custom sizes"):
-    """A decoder of your own sizes."""
-
-    kind: Literal["custom"] = field("custom", title="Model", help="Sizes of your own.", section="Model")
 
 
 class Fresh(BaseSpec, title="Fresh weights"):
@@ -71,33 +52,6 @@ class FromWeights(BaseSpec, title="Weights of a run"):
     )
 
 
-class Bytes(BaseSpec, title="Bytes"):
-    """A token is a byte."""
-
-    kind: Literal["bytes"] = field("bytes", title="Tokenizer", help="A token is a byte.", section="Data")
-
-
-class Learnt(BaseSpec, title="Learnt from the text"):
-    """Train a tokenizer on the training text first."""
-
-    kind: Literal["bpe", "unigram"] = field(
-        "bpe", title="Tokenizer", help="Byte pair encoding, or a unigram model.", section="Data"
-    )
-    vocabulary: int = field(
-        2048, title="Vocabulary", help="Tokens to learn, bytes included.", ge=259, le=262_144, section="Data"
-    )
-
-
-class TokenizerFile(BaseSpec, title="Tokenizer of a run"):
-    """Use a tokenizer that exists."""
-
-    kind: Literal["file"] = field("file", title="Tokenizer", help="One that exists.", section="Data")
-    format: Literal["bpe", "unigram", "sentencepiece"] = field(
-        "bpe", title="Format", help="What the file holds.", section="Data"
-    )
-    path: str = field(title="Path", help="A file below the node's models.", max_length=400, section="Data")
-
-
 class Spec(BaseSpec):
     """A decoder, a text, and how the one learns the other."""
 
@@ -113,9 +67,7 @@ class Spec(BaseSpec):
         format="bytes",
         section="Data",
     )
-    tokenizer: Annotated[Bytes | Learnt | TokenizerFile, Field(discriminator="kind")] = field(
-        Bytes(), title="Tokenizer", help="How text becomes tokens.", section="Data"
-    )
+    tokenizer: AnyTokenizer = field(Bytes(), title="Tokenizer", help="How text becomes tokens.", section="Data")
     packing: Literal["stream", "documents"] = field(
         "stream",
         title="Packing",
@@ -126,9 +78,7 @@ class Spec(BaseSpec):
     length: int = field(
         128, title="Context", help="Tokens in a sequence.", unit="tokens", ge=8, le=131_072, section="Data"
     )
-    model: Annotated[NamedModel | CustomModel, Field(discriminator="kind")] = field(
-        NamedModel(), title="Model", help="The decoder's sizes.", section="Model"
-    )
+    model: AnySize = field(NamedModel(), title="Model", help="The decoder's sizes.", section="Model")
     start: Annotated[Fresh | FromWeights, Field(discriminator="kind")] = field(
         Fresh(), title="Start", help="Which weights to begin with.", section="Model"
     )
@@ -222,9 +172,7 @@ class Spec(BaseSpec):
     @property
     def sizes(self) -> DecoderConfig:
         """The decoder's sizes, whichever way they were chosen."""
-        if isinstance(self.model, NamedModel):
-            return NAMED[self.model.size]
-        return DecoderConfig.model_validate(self.model.model_dump(exclude={"kind"}))
+        return sizes_of(self.model)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -294,6 +242,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.data import corpora, packing, text_split, tokenizers
     from models_core.data.order import BatchOrder
     from models_core.training import flops, weights
+    from models_core.training.by_place import sums_by_place
     from models_core.training.options import LoopOptions
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
@@ -345,11 +294,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     peak *= spec.data_parallel * spec.fsdp
     yield Log(f"Utilisation is a share of {peak / 1e9:,.0f} GFLOP/s.")
     per_token = flops.training_per_token(config, rows, spec.length)
-    order, pacing, watch = (
-        BatchOrder(ctx.seed, len(train), spec.batch_size),
-        Pacing(spec.steps, spec.eval_every, spec.checkpoint_every),
-        Stopwatch(),
-    )
+    order = BatchOrder(ctx.seed, len(train), spec.batch_size)
+    pacing, watch = Pacing(spec.steps, spec.eval_every, spec.checkpoint_every), Stopwatch()
 
     def checkpoint(step: int) -> Checkpoint:
         engine.check()
@@ -357,7 +303,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         state = {"tokens": tokens, "text": text.fingerprint, "tokenizer": tokenizer.hash, "kind": tokenizer.kind}
         return Checkpoint(step, engine.arrays() | {"tokenizer": held}, state)
 
-    by_place = np.zeros(0)
+    by_place = np.zeros((2, 0))
     last_report, last_tokens = first, tokens
     yield Progress(first, spec.steps, "training")
     for step in range(first + 1, spec.steps + 1):
@@ -393,7 +339,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 last_report, last_tokens = step, tokens
             yield Metric(step, values)
         if pacing.evaluates(step):
-            by_place, scores = _evaluate(engine, validation, spec.batch_size // spec.micro_batches)
+            by_place = sums_by_place(engine.evaluate, validation, spec.batch_size // spec.micro_batches)
+            scores = _scores(by_place)
             scores["eval/bits_per_byte"] = scores["eval/nll"] / np.log(2) / bytes_per_token
             yield Metric(step, scores)
         if pacing.tells_progress(step):
@@ -406,7 +353,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     written = engine.sample(prompt[:total], total, spec.temperature)
     yield Artifact("sample.txt", tokenizer.decode(written).encode(errors="replace"), "text/plain; charset=utf-8")
     yield Artifact(
-        "loss_by_position.json", json.dumps([float(value) for value in by_place]).encode(), "application/json"
+        "loss_by_position.json",
+        json.dumps([float(sum_ / max(count, 1)) for sum_, count in by_place.T]).encode(),
+        "application/json",
     )
     if tokenizer.to_bytes():
         yield Artifact(
@@ -457,21 +406,13 @@ def _require_rows(spec: Spec, train: Packed, validation: Packed) -> None:
         )
 
 
-def _evaluate(engine: Any, packed: Packed, rows: int) -> tuple[np.ndarray, dict[str, float]]:
-    """Mean loss by place, and the metrics; batches of one shape, the last one filled with rows that do not count."""
+def _scores(by_place: np.ndarray) -> dict[str, float]:
+    """Mean loss over all places, and over each quarter of the context that has a valid target."""
     import numpy as np
 
-    length = packed.inputs.shape[1]
-    sums, counts = np.zeros(length), np.zeros(length)
-    for start in range(0, len(packed), rows):
-        chosen = np.arange(start, start + rows)
-        batch = packed.batch(np.minimum(chosen, len(packed) - 1))
-        batch["valid"] = batch["valid"] * (chosen < len(packed)).astype(np.float32)[:, None]
-        part, counted = engine.evaluate(batch)
-        sums, counts = sums + part, counts + counted
-    values = {"eval/nll": float(sums.sum() / counts.sum())}
-    bounds = np.linspace(0, length, QUARTERS + 1).astype(int)
-    for quarter, (low, high) in enumerate(itertools.pairwise(bounds), 1):
-        if counts[low:high].sum():
-            values[f"eval/nll_quarter_{quarter}"] = float(sums[low:high].sum() / counts[low:high].sum())
-    return sums / np.maximum(counts, 1), values
+    sums, counts = by_place
+    found = {"eval/nll": float(sums.sum() / counts.sum())}
+    for quarter, places in enumerate(np.array_split(np.arange(len(sums)), QUARTERS), 1):
+        if counts[places].sum():
+            found[f"eval/nll_quarter_{quarter}"] = float(sums[places].sum() / counts[places].sum())
+    return found

@@ -40,7 +40,8 @@ def shard_state(tree: Any, mesh: Mesh, *, least: int = LEAST_TO_SHARD) -> Any:
     """Place a state: each leaf of at least `least` numbers is cut along its longest axis that fsdp divides."""
 
     def place(leaf: jax.Array) -> jax.Array:
-        return jax.device_put(leaf, NamedSharding(mesh, _cut(leaf.shape, mesh.shape["fsdp"], least)))
+        placed: jax.Array = jax.device_put(leaf, NamedSharding(mesh, _cut(leaf.shape, mesh.shape["fsdp"], least)))
+        return placed
 
     return jax.tree.map(place, tree)
 
@@ -51,13 +52,16 @@ def shard_batch(tree: Any, mesh: Mesh) -> Any:
     Whole rows go to devices, so that documents stay together.
     """
 
+    rows = PartitionSpec(None, ("data", "fsdp"))  # type: ignore[no-untyped-call]
+
     def place(leaf: Any) -> jax.Array:
         if leaf.shape[1] % mesh.size:
             raise MeshInvalid(
                 f"A micro-batch of {leaf.shape[1]} rows does not divide over {mesh.size} devices.",
                 fields={"batch_size": f"Must be a multiple of {mesh.size} in each micro-batch."},
             )
-        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp"))))
+        placed: jax.Array = jax.device_put(leaf, NamedSharding(mesh, rows))
+        return placed
 
     return jax.tree.map(place, tree)
 
@@ -65,6 +69,7 @@ def shard_batch(tree: Any, mesh: Mesh) -> Any:
 def _cut(shape: tuple[int, ...], parts: int, least: int) -> PartitionSpec:
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
     if parts == 1 or int(np.prod(shape)) < least or not axes:
-        return PartitionSpec()
+        return PartitionSpec()  # type: ignore[no-untyped-call]
     longest = max(axes, key=lambda axis: shape[axis])
-    return PartitionSpec(*("fsdp" if axis == longest else None for axis in range(len(shape))))
+    cut = ["fsdp" if axis == longest else None for axis in range(len(shape))]
+    return PartitionSpec(*cut)  # type: ignore[no-untyped-call]
