@@ -9,9 +9,9 @@ the weights and the tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from models_core.catalog import Example, MetricInfo
 from models_core.data.corpora import AnyCorpus, KingJames, StdlibSource
@@ -19,6 +19,7 @@ from models_core.data.tokenizer_choice import AnyTokenizer, Bytes, Learnt, Token
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.sizes import AnySize, CustomModel, NamedModel, sizes_of
+from models_core.nn.start import AnyStart, Fresh, FromWeights
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -35,21 +36,6 @@ VERSION = "1"
 FAMILY = "model"
 VALIDATION_BYTES = 40_000
 QUARTERS = 4
-
-
-class Fresh(BaseSpec, title="Fresh weights"):
-    """Start from random weights."""
-
-    kind: Literal["fresh"] = field("fresh", title="Start", help="From random weights.", section="Model")
-
-
-class FromWeights(BaseSpec, title="Weights of a run"):
-    """Go on with the weights of an earlier run; the optimizer starts anew."""
-
-    kind: Literal["weights"] = field("weights", title="Start", help="From the weights of a run.", section="Model")
-    path: str = field(
-        title="Path", help="A model.safetensors below the node's models.", max_length=400, section="Model"
-    )
 
 
 class Spec(BaseSpec):
@@ -79,9 +65,7 @@ class Spec(BaseSpec):
         128, title="Context", help="Tokens in a sequence.", unit="tokens", ge=8, le=131_072, section="Data"
     )
     model: AnySize = field(NamedModel(), title="Model", help="The decoder's sizes.", section="Model")
-    start: Annotated[Fresh | FromWeights, Field(discriminator="kind")] = field(
-        Fresh(), title="Start", help="Which weights to begin with.", section="Model"
-    )
+    start: AnyStart = field(Fresh(), title="Start", help="Which weights to begin with.", section="Model")
     optimizer: AnyOptimizer = field(
         Adam(lr=0.003, beta2=0.95, weight_decay=0.1), title="Optimizer", help="How it learns.", section="Optimizer"
     )
@@ -247,8 +231,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
 
-    yield Log(_prepare(spec, ctx))
     place = "models_core.training" + (".torch" if spec.framework == "torch" else "")
+    yield Log(importlib.import_module(f"{place}.backend").prepare(ctx.cache_dir))
     config, precision = spec.sizes, PRECISIONS[spec.precision]
     text = text_split.split(
         corpora.documents(spec.data, seed=ctx.seed), train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES
@@ -362,16 +346,6 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             "tokenizer.model" if tokenizer.kind == "sentencepiece" else "tokenizer.json", tokenizer.to_bytes()
         )
     yield Artifact("model.safetensors", weights.to_bytes(engine.export(), config, tokenizer.hash))
-
-
-def _prepare(spec: Spec, ctx: Context) -> str:
-    if spec.framework == "jax":
-        from models_core.training import backend
-
-        return backend.prepare(ctx.cache_dir)
-    import torch
-
-    return f"Runs on {'cuda' if torch.cuda.is_available() else 'cpu'}, PyTorch {torch.__version__}."
 
 
 def _tokenizer(spec: Spec, ctx: Context, texts: list[str]) -> Tokenizer:
