@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._elimination import coefficient, survivors
+from models_core.optim._elimination import coefficient, predictors, survivors
 
 if TYPE_CHECKING:
     from jax import Array
@@ -86,12 +86,12 @@ def precondition(
         # Short: the whole chain between what lies beyond its ends.
         ends = [jnp.full((band, 1), fill, m.dtype) for fill in fills]
         wide = [jnp.concatenate([end, x, end, end]) for x, end in zip(chains, ends, strict=True)]
-        u = _inside(wide, gamma, rule)
+        u = _inside(wide, gamma, rule, large=False)
         return from_chain(u.reshape(-1), m.shape, order)
     # Row i + 1 follows row i, and the first row of the next column the last row of this one. All but the rows near
     # that seam see their neighbours where they lie; the seam is joined apart, so that no large tensor is copied.
     seam = [_seam(x, 3 * band, fill) for x, fill in zip(chains, fills, strict=True)]
-    joined = _inside(seam, gamma, rule)
+    joined = _inside(seam, gamma, rule, large=False)
     parts = [joined[2 * band :, :-1], joined[: 2 * band, 1:]]
     if rows > 3 * band:
         parts.insert(1, _inside(chains, gamma, rule))
@@ -123,7 +123,7 @@ def _seam(x: Array, rows: int, fill: float) -> Array:
     return jnp.concatenate([above, below])
 
 
-def _inside(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
+def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = True) -> Array:
     """X m for the rows that have `band` rows before and 2 `band` rows after them; `tall` is a, couplings, m."""
     import jax
     import jax.numpy as jnp
@@ -143,22 +143,31 @@ def _inside(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
         psi, c = _after_cuts(flat[0], flat[1:-1], gamma, rule, length, columns)
         return _applied(psi, c, flat[-1], columns)
 
+    if not large:
+        # Two ways through little data would mostly cost compilation.
+        return careful().reshape(rows - 3 * band, columns)
     quick = bold()
     u: Array = jax.lax.cond(jnp.isfinite(jnp.sum(quick)), lambda: quick, careful)
     return u.reshape(rows - 3 * band, columns)
 
 
+def _positive(d: Array) -> Array:
+    import jax.numpy as jnp
+
+    return jnp.where(d > 0, d, jnp.nan)
+
+
+def _less(x: Array, y: Array, z: Array) -> Array:
+    return x - y * z
+
+
 def _coefficients(a: Array, edges: list[Array], length: int, stride: int) -> dict[int, Array]:
     """psi by neighbour, each in one fused loop; NaN where a variance divided by is not positive."""
     import jax
-    import jax.numpy as jnp
-
-    def unsound(d: Array) -> Array:
-        return jnp.where(d > 0, d, jnp.nan)
 
     psi: dict[int, Array] = {}
     for place in range(len(edges), 0, -1):
-        found = coefficient(a, edges, psi, place, length, stride, unsound=unsound, less=lambda x, y, z: x - y * z)
+        found = coefficient(a, edges, psi, place, length, stride, unsound=_positive, less=_less)
         # Without the barriers the compiler would repeat the elimination wherever a coefficient is read, and store
         # intermediate values that the eliminations have in common: both cost more than they save.
         a, edges, psi[place] = jax.lax.optimization_barrier((a, edges, found))
@@ -200,7 +209,7 @@ def _after_cuts(
     band = len(edges)
     # Edges of entry j go by what is found at j .. j + band.
     taller = length + band * stride if rule != "reweight" else length
-    psi = _coefficients(a, edges, taller, stride)
+    psi = predictors(a, edges, taller, stride, unsound=_positive, less=_less)
     c = _remaining(a, edges, psi, taller)
     good = jax.lax.optimization_barrier(c > gamma * a[:taller])
     if rule == "reweight":
@@ -216,7 +225,7 @@ def _after_cuts(
     kept = survivors(whole, rule, band, reach, stride)
     remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
     remaining = jax.lax.optimization_barrier(remaining)
-    psi = _coefficients(a[:reach], remaining, length, stride)
+    psi = predictors(a[:reach], remaining, length, stride, unsound=_positive, less=_less)
     c = _remaining(a[:reach], remaining, psi, length)
     # What is unsound after the cut is so by rounding alone: it stands on its own.
     sound = c > gamma * a[:length]

@@ -53,6 +53,40 @@ def coefficient(
     return numerator / unsound(rows[place][place])
 
 
+def predictors(
+    a: Any,
+    edges: Sequence[Any],
+    length: int,
+    stride: int,
+    *,
+    unsound: Callable[[Any], Any],
+    less: Callable[[Any, Any, Any], Any],
+) -> dict[int, Any]:
+    """All coefficients at once, by neighbour: one elimination for all of them, for libraries that fuse nothing."""
+    band = len(edges)
+    rows = {
+        i: {
+            k: (a if i == k else edges[k - i - 1])[i * stride : i * stride + length] for k in range(max(i, 1), band + 1)
+        }
+        for i in range(band + 1)
+    }
+    for p in range(1, band + 1):
+        rows[p][p] = unsound(rows[p][p])
+        for i in (0, *range(p + 1, band + 1)):
+            later = range(max(i, p + 1), band + 1)
+            if later:
+                share = rows[0 if i == 0 else p][p if i == 0 else i] / rows[p][p]
+            for k in later:
+                rows[i][k] = less(rows[i][k], share, rows[p][k])
+    psi: dict[int, Any] = {}
+    for p in range(band, 0, -1):
+        numerator = rows[0][p]
+        for k in range(p + 1, band + 1):
+            numerator = less(numerator, psi[k], rows[p][k])
+        psi[p] = numerator / rows[p][p]
+    return psi
+
+
 def survivors(good: Any, rule: str, band: int, length: int, stride: int) -> list[Any]:
     """For k = 1..band, whether edge (j, j+k) survives the removal of edges around entries that are not good."""
 
