@@ -15,13 +15,14 @@ then solved again on it. Dropping j's upper edges alone would, from band 2 on, l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from models_core.optim._elimination import coefficient, predictors, survivors
 
 if TYPE_CHECKING:
     from jax import Array
 
+T = TypeVar("T")
 EdgeRule = Literal["minimal_cut", "isolate", "reweight"]
 Order = Literal["fan_in", "row_major"]
 
@@ -151,10 +152,19 @@ def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = Tr
     return u.reshape(rows - 3 * band, columns)
 
 
+def _stored(values: T) -> T:
+    """`values`, which the compiler now computes once and keeps."""
+    import jax
+
+    kept: T = jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
+    return kept
+
+
 def _positive(d: Array) -> Array:
     import jax.numpy as jnp
 
-    return jnp.where(d > 0, d, jnp.nan)
+    checked: Array = jnp.where(d > 0, d, jnp.nan)
+    return checked
 
 
 def _less(x: Array, y: Array, z: Array) -> Array:
@@ -163,14 +173,13 @@ def _less(x: Array, y: Array, z: Array) -> Array:
 
 def _coefficients(a: Array, edges: list[Array], length: int, stride: int) -> dict[int, Array]:
     """psi by neighbour, each in one fused loop; NaN where a variance divided by is not positive."""
-    import jax
 
     psi: dict[int, Array] = {}
     for place in range(len(edges), 0, -1):
         found = coefficient(a, edges, psi, place, length, stride, unsound=_positive, less=_less)
         # Without the barriers the compiler would repeat the elimination wherever a coefficient is read, and store
         # intermediate values that the eliminations have in common: both cost more than they save.
-        a, edges, psi[place] = jax.lax.optimization_barrier((a, edges, found))
+        a, edges, psi[place] = _stored((a, edges, found))
     return psi
 
 
@@ -184,13 +193,12 @@ def _remaining(a: Array, edges: list[Array], psi: dict[int, Array], length: int)
 
 def _applied(psi: dict[int, Array], c: Array, m: Array, stride: int) -> Array:
     """L diag(1/c) L^T m without its first band * stride entries."""
-    import jax
 
     band, length = len(psi), len(c)
     y = m[:length]
     for k, p in psi.items():
         y = y - p * m[k * stride : k * stride + length]
-    y, psi = jax.lax.optimization_barrier((y / c, psi))
+    y, psi = _stored((y / c, psi))
     u = y[band * stride :]
     for k, p in psi.items():
         start = (band - k) * stride
@@ -202,7 +210,6 @@ def _after_cuts(
     a: Array, edges: list[Array], gamma: float, rule: EdgeRule, length: int, stride: int
 ) -> tuple[dict[int, Array], Array]:
     """psi and c on the graph that `rule` leaves."""
-    import jax
     import jax.numpy as jnp
     import numpy as np
 
@@ -211,7 +218,7 @@ def _after_cuts(
     taller = length + band * stride if rule != "reweight" else length
     psi = predictors(a, edges, taller, stride, unsound=_positive, less=_less)
     c = _remaining(a, edges, psi, taller)
-    good = jax.lax.optimization_barrier(c > gamma * a[:taller])
+    good = _stored(c > gamma * a[:taller])
     if rule == "reweight":
         explained, diagonal = a[:length] - c, a[:length]
         unit = float(np.finfo(c.dtype).eps)
@@ -221,10 +228,10 @@ def _after_cuts(
         psi = {k: jnp.where(good, p, jnp.where(shrunk, factor * p, 0)) for k, p in psi.items()}
         return psi, jnp.where(good, c, jnp.where(shrunk, unit * diagonal, diagonal))
     reach = len(a) - band * stride
-    whole = jax.lax.optimization_barrier(jnp.concatenate([good, jnp.ones(band * stride, bool)]))
+    whole = _stored(jnp.concatenate([good, jnp.ones(band * stride, bool)]))
     kept = survivors(whole, rule, band, reach, stride)
     remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
-    remaining = jax.lax.optimization_barrier(remaining)
+    remaining = _stored(remaining)
     psi = predictors(a[:reach], remaining, length, stride, unsound=_positive, less=_less)
     c = _remaining(a[:reach], remaining, psi, length)
     # What is unsound after the cut is so by rounding alone: it stands on its own.
