@@ -3,7 +3,8 @@
 One network of about a million parameters (784-1000-250-10, tanh), batches of 256 made-up images; in JAX everything is
 compiled and states are donated, in PyTorch everything is eager and Adam is torch.optim's, default or fused. Batches and
 gradients take turns: the same one again and again would make every coupling singular. CPU time of the
-process, so that other programs on the machine count little; Adam and the other optimizer alternate, and the median of several rounds is printed.
+process, so that other programs on the machine count little; Adam and the other optimizer
+alternate, and the median of several rounds is printed.
 
     python benchmarks/optimizer_step.py                      every optimizer
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
