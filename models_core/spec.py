@@ -9,7 +9,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn, Self
 
@@ -83,6 +83,29 @@ def spec_hash(recipe: str, version: str, spec: Spec) -> str:
     """sha256 over recipe, version and the canonical spec, 64 hex digits. The seed is not part of it."""
     head = json.dumps([recipe, version], separators=(",", ":"))
     return hashlib.sha256(f"{head}\n{spec.canonical_json()}".encode()).hexdigest()
+
+
+def merge(spec_type: type[BaseModel], base: object, override: object) -> object:
+    """`override` laid over `base`, both JSON data of `spec_type`: objects merge by key, everything else is replaced.
+
+    Where the spec offers a choice of several shapes, an override that chooses another one replaces the object whole:
+    the fields of one shape mean nothing to another.
+    """
+    return _merge([spec_type], None, base, override)
+
+
+def _merge(models: list[type[BaseModel]], tag: str | None, base: object, override: object) -> object:
+    if not isinstance(base, Mapping) or not isinstance(override, Mapping):
+        return override
+    if tag is not None and tag in override and override[tag] != base.get(tag):
+        return dict(override)
+    merged = dict(base)
+    for key, value in override.items():
+        infos = [model.model_fields[key] for model in models if key in model.model_fields]
+        inner = [found for info in infos for found in _models_in(info.annotation)]
+        tags = [info.discriminator for info in infos if isinstance(info.discriminator, str)]
+        merged[key] = _merge(inner, tags[0] if tags else None, base.get(key), value)
+    return merged
 
 
 def _fields_of(error: ValidationError, spec_type: type[BaseModel]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from models_core.errors import SpecInvalid
-from models_core.spec import Spec, field, refuse, spec_hash
+from models_core.spec import Spec, field, merge, refuse, spec_hash
 
 
 class Circle(Spec):
@@ -80,3 +80,16 @@ def test_schema_carries_what_the_form_needs() -> None:
     assert radius["unit"] == "m"
     assert radius["section"] == "Shape"
     assert radius["exclusiveMinimum"] == 0
+
+
+def test_an_override_merges_objects_and_replaces_everything_else() -> None:
+    base = {"copies": 2, "shape": {"kind": "circle", "radius": 2.0}}
+    assert merge(Drawing, base, {"shape": {"radius": 3.0}}) == {"copies": 2, "shape": {"kind": "circle", "radius": 3.0}}
+    assert merge(Drawing, base, {"copies": 4})["copies"] == 4  # type: ignore[index]
+
+
+def test_an_override_that_chooses_another_shape_leaves_nothing_of_the_old_one() -> None:
+    base = {"shape": {"kind": "circle", "radius": 2.0}}
+    assert merge(Drawing, base, {"shape": {"kind": "box", "width": 1.0}}) == {"shape": {"kind": "box", "width": 1.0}}
+    # An unknown field is not lost on the way to the validation that refuses it.
+    assert merge(Drawing, base, {"colour": 1}) == {**base, "colour": 1}
