@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ class _Soft(Spec):
     """What every loss towards a teacher has."""
 
     temperature: float = field(
-        1.0, title="Temperature", help="Softens both distributions; below 1 sharpens.", ge=0.05, le=20, section="Task"
+        1.0, title="Temperature", help="Softens both distributions; below 1 sharpens.", ge=0.05, le=1000, section="Task"
     )
     t_squared: bool = field(
         True,
@@ -113,7 +113,11 @@ class LinearWeight(Spec, title="Linear weight"):
 
     kind: Literal["linear"] = field("linear", title="Schedule", help="Falls on a line.", section="Task")
     until: float = field(
-        0.5, title="Until", help="Share of the student's steps after which the end is reached.", ge=0, le=1,
+        0.5,
+        title="Until",
+        help="Share of the student's steps after which the end is reached.",
+        ge=0,
+        le=1,
         section="Task",
     )
     end: float = field(0.0, title="End", help="Share of the weight that is left.", ge=0, le=1, section="Task")
@@ -124,7 +128,11 @@ class CosineWeight(Spec, title="Cosine weight"):
 
     kind: Literal["cosine"] = field("cosine", title="Schedule", help="Falls on half a cosine.", section="Task")
     until: float = field(
-        0.5, title="Until", help="Share of the student's steps after which the end is reached.", ge=0, le=1,
+        0.5,
+        title="Until",
+        help="Share of the student's steps after which the end is reached.",
+        ge=0,
+        le=1,
         section="Task",
     )
     end: float = field(0.0, title="End", help="Share of the weight that is left.", ge=0, le=1, section="Task")
@@ -268,7 +276,7 @@ class Features(Spec, title="Feature matching"):
     )
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _each_once(self) -> Features:
         if len({student for student, _ in self.layers}) < len(self.layers):
             refuse("layers", "A student layer can follow one teacher layer only.")
         return self
