@@ -20,6 +20,21 @@ from pydantic_core import PydanticCustomError
 from models_core.errors import SpecInvalid
 
 FieldPath = tuple[int | str, ...]
+_PLAIN = {
+    "greater_than": "Must be above {gt}.",
+    "greater_than_equal": "Must be at least {ge}.",
+    "less_than": "Must be below {lt}.",
+    "less_than_equal": "Must be at most {le}.",
+    "multiple_of": "Must be a multiple of {multiple_of}.",
+    "int_type": "Must be a whole number.",
+    "int_from_float": "Must be a whole number.",
+    "float_type": "Must be a number.",
+    "finite_number": "Must be a finite number.",
+    "bool_type": "Must be true or false.",
+    "string_type": "Must be text.",
+    "literal_error": "Must be {expected}.",
+}
+"""pydantic's error types in the words that the form uses."""
 
 
 class Spec(BaseModel):
@@ -126,6 +141,10 @@ def _sentence(item: Any, spec_type: type[BaseModel]) -> str:
         _, models = _walk(spec_type, item["loc"][:-1])
         near = get_close_matches(name, [known for model in models for known in model.model_fields], n=1)
         return f"Unknown field {name}." + (f" Did you mean {near[0]}?" if near else "")
+    plain = _PLAIN.get(item["type"])
+    if plain is not None:
+        limits = {name: f"{end:g}" if isinstance(end, float) else end for name, end in item.get("ctx", {}).items()}
+        return plain.format(**limits)
     message = str(item["msg"]).removeprefix("Value error, ")
     return message if message.endswith((".", "?")) else message + "."
 

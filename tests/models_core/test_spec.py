@@ -37,14 +37,14 @@ class Drawing(Spec):
 @pytest.mark.parametrize(
     ("payload", "fields"),
     [
-        ({"copies": 0}, {"copies": "Input should be greater than or equal to 1."}),
-        ({"copies": "3"}, {"copies": "Input should be a valid integer."}),
+        ({"copies": 0}, {"copies": "Must be at least 1."}),
+        ({"copies": "3"}, {"copies": "Must be a whole number."}),
         ({"copys": 3}, {"copys": "Unknown field copys. Did you mean copies?"}),
-        ({"shape": {"kind": "circle", "radius": -1}}, {"shape.radius": "Input should be greater than 0."}),
+        ({"shape": {"kind": "circle", "radius": -1}}, {"shape.radius": "Must be above 0."}),
         ({"shape": {"kind": "circle", "radios": 1}}, {"shape.radios": "Unknown field radios. Did you mean radius?"}),
         ({"shape": {"kind": "box", "height": 2}}, {"shape.height": "Must not exceed the width."}),
         ({"layers": [{}, {"height": 2}]}, {"layers.1.height": "Must not exceed the width."}),
-        ({"shape": {"kind": "circle", "radius": None}}, {"shape.radius": "Input should be a valid number."}),
+        ({"shape": {"kind": "circle", "radius": None}}, {"shape.radius": "Must be a number."}),
     ],
 )
 def test_a_fault_is_reported_where_the_json_has_it(payload: dict[str, object], fields: dict[str, str]) -> None:

@@ -19,9 +19,10 @@ from stillroom.tenants.schemas import StrictSchema
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Label = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+TagValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\x00]*$")]
 Tags = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")], Label],
-    Field(max_length=50),
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^\x00]*$")], TagValue],
+    Field(max_length=1000),
 ]
 Notes = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Number = float | str
@@ -425,3 +426,14 @@ class StudyList(Schema):
 
 class StoppedOut(Schema):
     stopped: int
+
+
+class SuggestionOut(Schema):
+    insert: str
+    kind: str
+    help: str
+
+
+class CompletionOut(Schema):
+    start: int
+    items: list[SuggestionOut]

@@ -29,8 +29,8 @@ def test_the_seed_is_not_part_of_the_spec_hash(cast: Cast) -> None:
     ("change", "field", "says"),
     [
         ({"stepz": 3}, "spec.stepz", "Did you mean steps?"),
-        ({"steps": "many"}, "spec.steps", "integer"),
-        ({"steps": -1}, "spec.steps", "greater than"),
+        ({"steps": "many"}, "spec.steps", "whole number"),
+        ({"steps": -1}, "spec.steps", "at least"),
         ({"optimizer": {"kind": "sonew", "lr": 0.1, "band": 99}}, "spec.optimizer.band", ""),
         ({"optimizer": {"kind": "magic"}}, "spec.optimizer", "sgd"),
     ],
