@@ -49,3 +49,15 @@ class NonFinite(CoreError):
     """Training met NaN or infinity where it cannot go on."""
 
     code = "training.non_finite"
+
+
+class InputInvalid(CoreError):
+    """An argument lies outside its legal range; `fields` names it."""
+
+    code = "input.invalid"
+
+
+class WeightsInvalid(CoreError):
+    """Pretrained weights are truncated, altered, incomplete, or contradict their configuration."""
+
+    code = "weights.invalid"
