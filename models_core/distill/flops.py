@@ -12,7 +12,8 @@ from models_core.nn.configs import DecoderConfig
 def forward_per_token(config: DecoderConfig, *, vocabulary: int, length: int) -> float:
     """Mean over the positions of a sequence of `length` tokens: kernels, scores and mixing, unembedding."""
     kernels = 2 * config.d_model * config.head_dim * (config.n_heads + config.n_kv_heads)
-    kernels += 3 * config.d_model * config.d_ff
+    used = min(config.experts_per_token, config.n_experts) if config.n_experts else 1
+    kernels += 3 * config.d_model * config.d_ff * used + config.d_model * config.n_experts
     # Position i sees min(i + 1, window) keys; only those count, whatever a masked implementation computes.
     everything = (length + 1) / 2
     within = sum(min(i + 1, config.window) for i in range(length)) / length

@@ -120,6 +120,7 @@ class Lessons:
             "train/tokens": float(self._tokens * updates),
             "train/flops": float(self._flops[updates - 1]),
             "distill/weight": float(self.weights[updates - 1]),
+            "distill/taught_batches": float(self.asks_teacher[:updates].sum()),
         }
         if isinstance(self._sequences, OnPolicy):
             values["distill/own_batches"] = float(self.own[:updates].sum())

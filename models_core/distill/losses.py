@@ -36,6 +36,9 @@ from models_core.distill.options import (
     TotalVariation,
 )
 
+# Of two float32 softmaxes of the same logits, relative; compilers order their sums differently.
+ROUNDING = 4e-6
+
 
 def divergence_tokens(
     divergence: Divergence,
@@ -66,7 +69,7 @@ def _of_log_probabilities(divergence: Divergence, log_p: Array, log_q: Array) ->
         case SkewedKL(alpha=alpha):
             return kl(log_p, log_q if alpha == 0 else mixture(log_p, log_q, alpha))
         case TotalVariation():
-            return 0.5 * jnp.sum(jnp.abs(jnp.exp(log_p) - jnp.exp(log_q)), axis=-1)
+            return 0.5 * absolute_distance(jnp.exp(log_p), jnp.exp(log_q))
         case Mapped():
             return sorted_distance(jnp.exp(log_p), jnp.exp(log_q))
 
@@ -87,6 +90,15 @@ def mixture(
     return mixed
 
 
+def absolute_distance(
+    p: Float[Array, "*tokens vocabulary"], q: Float[Array, "*tokens vocabulary"]
+) -> Float[Array, " *tokens"]:
+    """sum |p - q|; differences of the size of rounding count 0, so that it decides no sign of the gradient."""
+    difference = p - q
+    real = jnp.abs(difference) > ROUNDING * (p + q)
+    return jnp.sum(jnp.where(real, jnp.abs(difference), 0.0), axis=-1)
+
+
 def sorted_distance(
     p: Float[Array, "*tokens teacher_vocabulary"], q: Float[Array, "*tokens vocabulary"]
 ) -> Float[Array, " *tokens"]:
@@ -97,7 +109,7 @@ def sorted_distance(
         ordered = -jnp.sort(-x, axis=-1)
         return jnp.pad(ordered, [(0, 0)] * (x.ndim - 1) + [(0, rows - x.shape[-1])])
 
-    return jnp.sum(jnp.abs(ranked(p) - ranked(q)), axis=-1)
+    return absolute_distance(ranked(p), ranked(q))
 
 
 def divergence_mean(

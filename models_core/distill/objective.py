@@ -65,9 +65,10 @@ class Objective:
     def _sums(self, params: Any, batch: dict[str, Any], teacher: Any) -> Sums:
         """Sums over the valid tokens of some sequences."""
         inputs, valid = batch["rows"][:, :-1], batch["valid"]
-        states = decoder.hidden_states(params["model"], self.student, inputs)
+        model, collect = params["model"], self.features is not None
+        ours = decoder.run(model, self.student, decoder.embed(model, self.student, inputs), collect=collect)
         tokens = {
-            "x": decoder.rms_norm(states[-1], params["model"]["final_norm"]),
+            "x": ours.x,
             "labels": batch["rows"][:, 1:],
             "valid": valid,
         }
@@ -76,14 +77,16 @@ class Objective:
         if live:
             frozen = jax.lax.stop_gradient(teacher)
             read = batch.get("teacher_rows", batch["rows"])[:, :-1]
-            wanted = decoder.hidden_states(frozen, self.teacher, read)
-            tokens["teacher_x"] = decoder.rms_norm(wanted[-1], frozen["final_norm"])
+            wanted = decoder.run(frozen, self.teacher, decoder.embed(frozen, self.teacher, read), collect=collect)
+            tokens["teacher_x"] = wanted.x
             if self.features is not None:
-                distance = feature_matching.distance_tokens(self.features, params["projections"], states, wanted)
+                distance = feature_matching.distance_tokens(
+                    self.features, params["projections"], ours.states, wanted.states
+                )
                 extra["feature_loss"] = jnp.sum(distance * valid)
         if "targets" in batch:
             tokens["targets"] = batch["targets"]
-        embedding = params["model"]["embedding"]
+        embedding = model["embedding"]
         teacher_embedding = frozen["embedding"] if live else None
         sums = token_sums(
             lambda piece: self._token_sums(piece, embedding, teacher_embedding),
@@ -93,7 +96,7 @@ class Objective:
         return {**sums, **extra}
 
     def _token_sums(self, tokens: dict[str, Any], embedding: Array, teacher_embedding: Array | None) -> Sums:
-        logits, valid = tokens["x"] @ embedding.T, tokens["valid"]
+        logits, valid = _unembed(embedding, tokens["x"], self.student), tokens["valid"]
         sums = {"hard_loss": jnp.sum(losses.token_losses(logits, tokens["labels"]) * valid), "count": jnp.sum(valid)}
         if isinstance(self.divergence, HardLabels):
             return sums
@@ -108,7 +111,7 @@ class Objective:
             return {**sums, "soft_loss": jnp.sum(soft * valid)}
         if teacher_embedding is None:
             return sums
-        wanted = tokens["teacher_x"] @ teacher_embedding.T
+        wanted = _unembed(teacher_embedding, tokens["teacher_x"], self.teacher)
         theirs, ours = fit_rows(self.divergence, wanted, logits)
         sums["soft_loss"] = jnp.sum(losses.divergence_tokens(self.divergence, theirs, ours) * valid)
         if self.same_tokens:
@@ -119,3 +122,7 @@ class Objective:
 
 
 _PLAIN = ForwardKL(t_squared=False)
+
+
+def _unembed(embedding: Array, x: Array, config: DecoderConfig) -> Array:
+    return decoder.unembed({"embedding": embedding}, x, config.logit_soft_cap)

@@ -41,7 +41,7 @@ def continued(
     def extend(index: Int[Array, ""], written: Int[Array, "batch row"]) -> Int[Array, "batch row"]:
         x = decoder.trunk(params, config, written)
         last = jax.lax.dynamic_index_in_dim(x, index - 1, axis=1, keepdims=False)
-        logits = decoder.unembed(params, last)[:, :vocabulary].astype(jnp.float32) / temperature
+        logits = decoder.unembed(params, last, config.logit_soft_cap)[:, :vocabulary].astype(jnp.float32) / temperature
         tokens = jax.random.categorical(jax.random.fold_in(key, index), logits).astype(written.dtype)
         return jax.lax.dynamic_update_index_in_dim(written, tokens, index, axis=1)
 

@@ -143,5 +143,5 @@ def dense(options: Sparse, targets: SparseTargets, vocabulary: int) -> Float[Arr
     spread = jnp.zeros((weights.shape[0], vocabulary)).at[rows, targets.ids].add(weights)
     outside = ~_support(targets.ids, used, spread)
     count = jnp.maximum(jnp.sum(outside, axis=-1, keepdims=True), 1).astype(jnp.float32)
-    written: Float[Array, "tokens vocabulary"] = spread + outside * (tail[:, None] / count)
+    written: Float[Array, "tokens vocabulary"] = spread + jnp.where(outside, tail[:, None] / count, 0.0)
     return written

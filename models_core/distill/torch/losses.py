@@ -22,6 +22,9 @@ from models_core.distill.options import (
     TotalVariation,
 )
 
+# See `models_core.distill.losses.ROUNDING`.
+ROUNDING = 4e-6
+
 
 def divergence_tokens(divergence: Divergence, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     """The divergence of every token, from logits, temperature included."""
@@ -48,7 +51,7 @@ def _of_log_probabilities(divergence: Divergence, log_p: torch.Tensor, log_q: to
         case SkewedKL(alpha=alpha):
             return kl(log_p, log_q if alpha == 0 else mixture(log_p, log_q, alpha))
         case TotalVariation():
-            return 0.5 * (log_p.exp() - log_q.exp()).abs().sum(dim=-1)
+            return 0.5 * absolute_distance(log_p.exp(), log_q.exp())
         case Mapped():
             return sorted_distance(log_p.exp(), log_q.exp())
 
@@ -65,11 +68,17 @@ def mixture(log_p: torch.Tensor, log_q: torch.Tensor, share: float) -> torch.Ten
     return torch.logaddexp(log_p + math.log(share), log_q + math.log1p(-share))
 
 
+def absolute_distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """sum |p - q|; differences of the size of rounding count 0, so that it decides no sign of the gradient."""
+    difference = (p - q).abs()
+    return difference.masked_fill(difference <= ROUNDING * (p + q), 0.0).sum(dim=-1)
+
+
 def sorted_distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """sum |p_(i) - q_(i)| over ranks; the smaller vocabulary is padded with zeros."""
     rows = max(p.shape[-1], q.shape[-1])
     p, q = (torch.nn.functional.pad(x.sort(dim=-1, descending=True).values, (0, rows - x.shape[-1])) for x in (p, q))
-    return (p - q).abs().sum(dim=-1)
+    return absolute_distance(p, q)
 
 
 def divergence_mean(

@@ -121,6 +121,7 @@ METRICS = (
     MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
     MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
     MetricInfo("distill/weight", "", None, "Weight of the teacher."),
+    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
     MetricInfo("distill/own_batches", "", None, "Batches so far that the student wrote itself."),
     MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's phase, the teacher's forward passes included."),
