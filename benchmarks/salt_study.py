@@ -85,9 +85,8 @@ def steps_to(curve: list[list[float]], loss: float) -> float:
 def report(found: dict[str, Any]) -> None:
     curves, seeds = found["curves"], sorted({key.split(":")[0] for key in found["curves"]})
     last = lambda seed, arm, key: curves[f"{seed}:{arm}"][key][-1][1]  # noqa: E731
-    print(
-        f"Wall time {found['seconds']:.0f} s. Teacher: {interval([last(s, 'SALT_DS', 'teacher/eval_nll') for s in seeds])}\n"
-    )
+    teachers = [last(seed, "SALT_DS", "teacher/eval_nll") for seed in seeds]
+    print(f"Wall time {found['seconds']:.0f} s. Teacher's held-out loss {interval(teachers)}\n")
     print("| arm | final loss | minus baseline | easy | medium | hard | FLOPs / baseline | steps to baseline's loss |")
     print("|---|---|---|---|---|---|---|---|")
     for arm in found["arms"]:
