@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models_core.distill import features as feature_matching
-from models_core.distill import losses, sparse
+from models_core.distill import losses, quantise, sparse
 from models_core.distill.chunked import Sums, flatten_tokens, token_sums
 from models_core.distill.options import Divergence, Features, ForwardKL, HardLabels, Sparse
 from models_core.distill.vocabularies import fit_rows
@@ -32,6 +32,7 @@ class Objective:
 
     sparse: how the batch's "targets" were drawn; None for a live teacher. micro_batch, chunk: sequences and tokens at
     once, 0 for all. same_tokens: whether teacher and student share ids, so that their KL means anything.
+    quantise: the format to whose values the student's matrices are rounded, gradients straight through.
     """
 
     divergence: Divergence | HardLabels
@@ -42,6 +43,7 @@ class Objective:
     micro_batch: int = 0
     chunk: int = 0
     same_tokens: bool = True
+    quantise: quantise.Format | None = None
 
     def loss(
         self, params: Any, batch: dict[str, Any], weight: Float[Array, ""], teacher: Any
@@ -66,6 +68,8 @@ class Objective:
         """Sums over the valid tokens of some sequences."""
         inputs, valid = batch["rows"][:, :-1], batch["valid"]
         model, collect = params["model"], self.features is not None
+        if self.quantise is not None:
+            model = quantise.rounded_kernels(model, self.quantise)
         ours = decoder.run(model, self.student, decoder.embed(model, self.student, inputs), collect=collect)
         tokens = {
             "x": ours.x,

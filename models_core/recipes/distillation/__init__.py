@@ -96,6 +96,18 @@ TEMPLATES = (
         x="train/tokens",
     ),
     StudyTemplate(
+        "quantised",
+        "Quantised students",
+        "Training through the rounding towards the unquantised teacher's distribution, against 16-bit weights.",
+        arms={
+            "16 bits": {},
+            "int4, by column": {"quantise": "int4_channel"},
+            "int4, blocks of 32": {"quantise": "int4_block"},
+            "8-bit floats": {"quantise": "float8"},
+        },
+        seeds=(0, 1, 2),
+    ),
+    StudyTemplate(
         "teacher_size",
         "Teacher's size and horizon",
         "A smaller and a larger teacher, each over a short and a long training of the student: Gemma 3 reports that "
@@ -125,6 +137,7 @@ METRICS = (
     MetricInfo("distill/own_batches", "", None, "Batches so far that the student wrote itself."),
     MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's phase, the teacher's forward passes included."),
+    MetricInfo("student/bytes", "bytes", "min", "Student's size: 16 bits a number, matrices as quantised."),
     MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
     MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
     MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
@@ -142,6 +155,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
     from models_core.distill import features
+    from models_core.distill import quantise as quantisation
     from models_core.distill.lessons import Lessons
     from models_core.distill.objective import Objective as StudentObjective
     from models_core.distill.targets import build_draw, describe, open_cache
@@ -225,6 +239,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             micro_batch=spec.micro_batch,
             chunk=spec.loss_chunk,
             same_tokens=spec.student_tokenizer == "bytes",
+            quantise=None if spec.quantise == "none" else spec.quantise,
         ),
         schedule=spec.schedule,
         steps=spec.student_steps,
@@ -249,6 +264,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     lessons.compile(compile_step, optimizer, state)
     validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
     evaluate = teachers.text_evaluation(spec.student, "eval/nll", validation)
+
+    def as_used(params: Any) -> Any:
+        return params if spec.quantise == "none" else quantisation.rounded_kernels(params, spec.quantise)
+
+    student_bytes = float(quantisation.model_bytes(model, None if spec.quantise == "none" else spec.quantise))
     phase = phases.Phase(
         name="student",
         offset=teacher_steps,
@@ -256,7 +276,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         # Both phases, and runs without a teacher, see the same batches in the same order.
         advance=lessons.advance,
         metrics=STUDENT_METRICS,
-        evaluate=lambda params: evaluate(params["model"]),
+        evaluate=lambda params: evaluate(as_used(params["model"])) | {"student/bytes": student_bytes},
         tokens_per_step=spec.batch_size * spec.length,
         kept=lambda: kept,
         counted=lessons.counted,
@@ -266,10 +286,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         return
 
     prompt = jnp.asarray(stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1])
-    writers = [("sample.txt", finished.params["model"], spec.student)]
+    student = as_used(finished.params["model"])
+    writers = [("sample.txt", student, spec.student)]
     if teacher is not None:
         writers.append(("teacher_sample.txt", teacher, spec.teacher))
     for name, params, config in writers:
         written = sample(params, config, prompt, SAMPLE_TOKENS, jax.random.fold_in(root, 2), jnp.float32(0.8))
         yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
-    yield Artifact("student.safetensors", snapshot.to_safetensors(finished.params["model"]))
+    yield Artifact("student.safetensors", snapshot.to_safetensors(student))

@@ -96,6 +96,13 @@ class Spec(BaseSpec):
         section="Model",
         advanced=True,
     )
+    quantise: Literal["none", "int4_channel", "int4_block", "float8"] = field(
+        "none",
+        title="Quantise",
+        help="Round the student's matrices in training and use: int4 by column, in blocks of 32, or 8-bit floats.",
+        section="Model",
+        advanced=True,
+    )
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
     warmup_steps: int = field(
         20,
@@ -169,6 +176,8 @@ class Spec(BaseSpec):
                 refuse("features", "Needs the live teacher of a dense objective.")
             if any(s > self.student.n_layers or t > self.teacher.n_layers for s, t in self.features.layers):
                 refuse("features.layers", "Names a layer that there is not.")
+        if self.quantise != "none" and not isinstance(self.sequences, FromText):
+            refuse("quantise", "Sequences that are written while training need the student as it is.")
         if self.student_tokenizer != "bytes":
             if soft and not isinstance(self.distillation, Mapped):
                 refuse(
