@@ -27,6 +27,12 @@ class UnknownRecipe(CoreError):
     code = "recipe.unknown"
 
 
+class UnknownTemplate(CoreError):
+    """The recipe has no study template of this name."""
+
+    code = "template.unknown"
+
+
 class SpecInvalid(CoreError):
     """A spec was refused; `fields` says where and why."""
 
@@ -43,3 +49,15 @@ class NonFinite(CoreError):
     """Training met NaN or infinity where it cannot go on."""
 
     code = "training.non_finite"
+
+
+class InputInvalid(CoreError):
+    """An argument lies outside its legal range; `fields` names it."""
+
+    code = "input.invalid"
+
+
+class WeightsInvalid(CoreError):
+    """Pretrained weights are truncated, altered, incomplete, or contradict their configuration."""
+
+    code = "weights.invalid"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from models_core.data._dataset import DataInvalid, Source
+from models_core.data._dataset import DataInvalid, Document, Source
 
 SOURCE = Source(
     title="The Python standard library's source files",
@@ -64,8 +64,19 @@ def load(*, length: int, train_bytes: int, validation_bytes: int) -> Text:
         streams[held_out].append(encode(content))
     rows = {held_out: pack(np.concatenate(parts), length) for held_out, parts in streams.items() if parts}
     if len(rows) < 2 or not all(map(len, rows.values())):
-        raise DataInvalid(f"The standard library's source at {_root()} is too small for rows of {length} tokens.")
+        raise DataInvalid(f"The standard library's source at {root()} is too small for rows of {length} tokens.")
     return Text(rows[False], rows[True], digest.hexdigest())
+
+
+def documents() -> list[Document]:
+    """Every file as a document; its group is the top-level module or package. Not UTF-8: replaced."""
+    base = root()
+    paths = [path for _, path in _files()]
+    names = [path.relative_to(base).as_posix() for path in paths]
+    return [
+        Document(name, name.split("/")[0].removesuffix(".py"), path.read_text("utf-8", "replace"))
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def encode(content: bytes) -> Int32[np.ndarray, " tokens"]:
@@ -89,17 +100,17 @@ def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray,
     return packed
 
 
-def _root() -> Path:
+def root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
 def _files() -> Iterator[tuple[bytes, Path]]:
-    root = _root()
+    base = root()
     found = []
-    for folder, below, names in os.walk(root):
+    for folder, below, names in os.walk(base):
         below[:] = [name for name in below if name not in _LEFT_OUT]
         for name in names:
             if name.endswith(".py") and not name.startswith("_sysconfigdata"):
                 path = Path(folder, name)
-                found.append((hashlib.sha256(path.relative_to(root).as_posix().encode()).digest(), path))
+                found.append((hashlib.sha256(path.relative_to(base).as_posix().encode()).digest(), path))
     yield from sorted(found)

@@ -1,7 +1,11 @@
-"""Sizes of the decoder, readable without an array library. The vocabulary is no part: it is the embedding's rows."""
+"""Sizes of the decoder and the vision tower, readable without an array library.
+
+The vocabulary is no part of a decoder's config: it is the embedding's rows. The published sizes are in `published`.
+"""
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Self
 
 from pydantic import model_validator
@@ -77,23 +81,129 @@ class DecoderConfig(Spec, title="Decoder"):
         section="Model",
         advanced=True,
     )
+    attention_soft_cap: float | None = field(
+        None,
+        title="Attention soft cap",
+        help="Bounds attention scores by c tanh(score / c); empty: no bound.",
+        gt=0,
+        section="Model",
+        advanced=True,
+    )
+    logit_soft_cap: float | None = field(
+        None,
+        title="Logit soft cap",
+        help="Bounds logits by c tanh(logit / c); empty: no bound.",
+        gt=0,
+        section="Model",
+        advanced=True,
+    )
+    context: int | None = field(
+        None,
+        title="Context",
+        help="Longest sequence; longer ones are refused. Empty: no limit.",
+        unit="tokens",
+        ge=1,
+        section="Model",
+        advanced=True,
+    )
+    n_experts: int = field(
+        0,
+        title="Experts",
+        help="Feed-forward networks in each block, of which a token uses some; 0: one dense network.",
+        ge=0,
+        le=512,
+        section="Model",
+        advanced=True,
+    )
+    experts_per_token: int = field(
+        2, title="Experts a token", help="Experts that each token uses.", ge=1, le=64, section="Model", advanced=True
+    )
+    expert_capacity: float | None = field(
+        None,
+        title="Expert capacity",
+        help="Tokens an expert takes, in multiples of an even share; later ones are dropped. Empty: none is dropped.",
+        gt=0,
+        section="Model",
+        advanced=True,
+    )
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.n_heads % self.n_kv_heads:
             refuse("n_kv_heads", f"Must divide the {self.n_heads} query heads.")
+        if self.n_experts and self.experts_per_token > self.n_experts:
+            refuse("experts_per_token", f"There are only {self.n_experts} experts.")
         return self
 
     def is_global(self, layer: int) -> bool:
         """Whether layer `layer`, counted from 0, sees all earlier tokens. A remainder at the end stays local."""
         return (layer + 1) % self.global_every == 0
 
+    @property
+    def n_global(self) -> int:
+        """Number of layers that see all earlier tokens."""
+        return self.n_layers // self.global_every
+
     def parameter_count(self, vocabulary: int) -> int:
         """Numbers in a model with `vocabulary` embedding rows; the output layer is tied to them."""
         attention = 2 * self.d_model * self.head_dim * (self.n_heads + self.n_kv_heads)
         norms = (4 if self.post_norms else 2) * self.d_model + (2 * self.head_dim if self.qk_norm else 0)
-        layer = attention + 3 * self.d_model * self.d_ff + norms
+        experts = max(self.n_experts, 1)
+        feed_forward = 3 * self.d_model * self.d_ff * experts + self.d_model * self.n_experts
+        layer = attention + feed_forward + norms
         return vocabulary * self.d_model + self.n_layers * layer + self.d_model
+
+
+class VisionConfig(Spec, title="Vision tower"):
+    """Architecture of `nn.vision`; the defaults are those of Gemma 3 (SigLIP So400m/14 at 896 pixels)."""
+
+    image_size: int = field(896, title="Image side", help="Images are square.", unit="pixels", ge=1, section="Vision")
+    patch_size: int = field(
+        14, title="Patch side", help="Divides the image side.", unit="pixels", ge=1, section="Vision"
+    )
+    channels: int = field(3, title="Channels", help="Colours of a pixel.", ge=1, le=16, section="Vision")
+    n_layers: int = field(27, title="Layers", help="Transformer blocks.", ge=1, le=128, section="Vision")
+    width: int = field(1152, title="Width", help="Size of the residual stream.", ge=1, le=16384, section="Vision")
+    n_heads: int = field(16, title="Heads", help="Must divide the width.", ge=1, le=256, section="Vision")
+    d_ff: int = field(4304, title="Feed-forward width", help="Hidden units.", ge=1, le=131072, section="Vision")
+    tokens_per_image: int = field(
+        256,
+        title="Tokens an image",
+        help="A square number whose side divides the grid of patches.",
+        ge=1,
+        section="Vision",
+    )
+
+    @model_validator(mode="after")
+    def _grid_divides(self) -> Self:
+        if self.image_size % self.patch_size:
+            refuse("patch_size", f"Must divide the image side {self.image_size}.")
+        if self.width % self.n_heads:
+            refuse("n_heads", f"Must divide the width {self.width}.")
+        side = isqrt(self.tokens_per_image)
+        if side * side != self.tokens_per_image or self.grid % side:
+            refuse("tokens_per_image", f"Must be the square of a divisor of the {self.grid} patches on a side.")
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def pool(self) -> int:
+        """Patches along a side that are averaged into one token."""
+        return self.grid // isqrt(self.tokens_per_image)
+
+    def parameter_count(self) -> int:
+        """Numbers in the tower, without the projector."""
+        patch = self.channels * self.patch_size**2 * self.width + self.width
+        block = 4 * (self.width**2 + self.width) + 2 * self.width * self.d_ff + self.d_ff + self.width + 4 * self.width
+        return patch + self.grid**2 * self.width + self.n_layers * block + 2 * self.width
+
+    def projector_count(self, d_model: int) -> int:
+        """Numbers between the tower and a decoder of width `d_model`."""
+        return self.width * d_model + self.width
 
 
 # For tests: every feature, head_dim * n_heads != d_model, a remainder after the pattern, a window shorter than the
@@ -103,3 +213,5 @@ NANO = DecoderConfig(n_layers=7, d_model=64, n_heads=4, n_kv_heads=2, head_dim=3
 MICRO = DecoderConfig(
     n_layers=4, d_model=256, n_heads=4, n_kv_heads=1, head_dim=64, d_ff=1024, window=64, global_every=4
 )
+# For experiments that need depth: about twenty-two million numbers without its vocabulary.
+MINI = DecoderConfig(n_layers=12, d_model=384, n_heads=4, n_kv_heads=1, head_dim=128, d_ff=1536, window=128)

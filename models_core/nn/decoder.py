@@ -1,7 +1,7 @@
-"""A decoder-only transformer in the style of Gemma 3, as pure functions over a pytree of parameters.
+"""A decoder-only transformer of the Gemma and Gemma 3 family, as pure functions over a pytree of parameters.
 
 Source: Gemma Team, "Gemma 3 technical report", 2025 (arXiv 2503.19786), and "Gemma", 2024 (arXiv 2403.08295); details
-as in google-deepmind/gemma.
+as in google-deepmind/gemma and the transformers library, to whose numbers tests hold it.
 
     x = E[ids] sqrt(d) ;  per block: h = x + N2(Attn(N1 x)), x = h + N4(MLP(N3 h)) ;  logits = N(x) E^T
     N(x; w) = x / sqrt(mean x^2 + 1e-6) (1 + w) in float32, cast back after the multiplication
@@ -9,48 +9,68 @@ as in google-deepmind/gemma.
     global
 
 Kernels are two-dimensional (in, out); a head's columns are adjacent. Without post_norms N2 and N4 are left out (Gemma
-1).
-Deviates: nothing known; the initialisation is a choice of this library.
-Shapes: B batch, T time, D d_model, N query heads, K key/value heads, G = N/K, H head_dim, F d_ff, V vocabulary.
+1). With n_experts the MLP is `nn.moe`. Parameters come as a list of layers, or stacked by `stack`: repeated groups of
+the layer pattern are then scanned, which compiles deep models many times faster; every function here takes both.
+Deviates: the initialisation and the mixture of experts are choices of this library.
+Shapes: B batch, T time, D d_model, F d_ff, V vocabulary.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
+from models_core.errors import InputInvalid
+from models_core.nn import moe
+from models_core.nn.attention import attend, masks, project, rotations, soft_cap
+from models_core.nn.attention import causal_mask as causal_mask
+from models_core.nn.attention import rotary_angles as rotary_angles
+from models_core.nn.attention import rotate as rotate
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.norms import EPS as EPS
+from models_core.nn.norms import rms_norm as rms_norm
 
 Params = dict[str, Any]
-EPS = 1e-6
+# Past this many numbers a single draw would need 64-bit indices.
+_ONE_DRAW = 2**30
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def init(key: Key[Array, ""], config: DecoderConfig, vocabulary: int, dtype: Any = jnp.float32) -> Params:
     """Fresh parameters: kernels of variance 1/fan-in, embedding rows of unit length, norm weights 0 (a factor of 1)."""
-    d, query, kv, d_ff = (
+    d, query, kv, d_ff, experts = (
         config.d_model,
         config.n_heads * config.head_dim,
         config.n_kv_heads * config.head_dim,
         config.d_ff,
+        config.n_experts,
     )
-    shapes = [
+    feed_forward: list[tuple[int, ...]] = [(d, d_ff), (d, d_ff), (d_ff, d)]
+    if experts:
+        feed_forward = [(d, experts), *((experts, *shape) for shape in feed_forward)]
+    shapes: list[tuple[int, ...]] = [
         (vocabulary, d),
-        *[(d, query), (d, kv), (d, kv), (query, d), (d, d_ff), (d, d_ff), (d_ff, d)] * config.n_layers,
+        *[(d, query), (d, kv), (d, kv), (query, d), *feed_forward] * config.n_layers,
     ]
-    # One draw cut into pieces compiles many times faster than a draw for each kernel.
-    ends = np.cumsum([rows * columns for rows, columns in shapes]).tolist()
-    draws = jax.random.normal(key, (ends[-1],))
-    pieces = (draws[end - m * n : end].reshape(m, n) for end, (m, n) in zip(ends, shapes, strict=True))
+    sizes = [math.prod(shape) for shape in shapes]
+    if sum(sizes) <= _ONE_DRAW:
+        # One draw cut into pieces compiles many times faster than a draw for each kernel.
+        ends = np.cumsum(sizes).tolist()
+        draws = jax.random.normal(key, (ends[-1],))
+        pieces = (draws[end - n : end].reshape(shape) for end, n, shape in zip(ends, sizes, shapes, strict=True))
+    else:
+        pieces = (jax.random.normal(jax.random.fold_in(key, i), shape) for i, shape in enumerate(shapes))
 
-    def kernel() -> Float[Array, "fan_in fan_out"]:
+    def kernel() -> Float[Array, "*experts fan_in fan_out"]:
         piece = next(pieces)
-        scaled: Array = (piece * piece.shape[0] ** -0.5).astype(dtype)
+        scaled: Array = (piece * piece.shape[-2] ** -0.5).astype(dtype)
         return scaled
 
     def norm(size: int) -> Float[Array, " size"]:
@@ -60,7 +80,8 @@ def init(key: Key[Array, ""], config: DecoderConfig, vocabulary: int, dtype: Any
         attention = {"query": kernel(), "key": kernel(), "value": kernel(), "out": kernel()}
         if config.qk_norm:
             attention |= {"query_norm": norm(config.head_dim), "key_norm": norm(config.head_dim)}
-        mlp = {"gate": kernel(), "up": kernel(), "down": kernel()}
+        router = {"router": kernel()} if experts else {}
+        mlp = router | {"gate": kernel(), "up": kernel(), "down": kernel()}
         block = {"attention": attention, "mlp": mlp, "pre_attention_norm": norm(d), "pre_mlp_norm": norm(d)}
         if config.post_norms:
             block |= {"post_attention_norm": norm(d), "post_mlp_norm": norm(d)}
@@ -75,9 +96,14 @@ def apply(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    blocks: Int[Array, "#batch time"] | None = None,
 ) -> Float[Array, "batch time vocabulary"]:
-    """Next-token logits. positions: place of each token in its sequence, 0, 1, .. when None."""
-    return unembed(params, trunk(params, config, tokens, positions))
+    """Next-token logits.
+
+    tokens: ids in 0 .. V-1; others are refused outside of jit. positions: place of each token in its sequence, 0, 1, ..
+    when None; negative: padding. blocks: number of the image that a token belongs to, -1 for text.
+    """
+    return unembed(params, trunk(params, config, tokens, positions, blocks), config.logit_soft_cap)
 
 
 def trunk(
@@ -85,15 +111,18 @@ def trunk(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    blocks: Int[Array, "#batch time"] | None = None,
 ) -> Float[Array, "batch time d_model"]:
     """What the last block leaves, normalised: `unembed` turns it, or any slice of it, into logits."""
-    return rms_norm(hidden_states(params, config, tokens, positions)[-1], params["final_norm"])
+    return run(params, config, embed(params, config, tokens), positions, blocks).x
 
 
-def unembed(params: Params, x: Float[Array, "*leading d_model"]) -> Float[Array, "*leading vocabulary"]:
-    """Logits of the tied output layer."""
+def unembed(
+    params: Params, x: Float[Array, "*leading d_model"], cap: float | None = None
+) -> Float[Array, "*leading vocabulary"]:
+    """Logits of the tied output layer. cap: the config's logit_soft_cap."""
     logits: Float[Array, "*leading vocabulary"] = x @ params["embedding"].T
-    return logits
+    return logits if cap is None else soft_cap(logits, cap)
 
 
 def hidden_states(
@@ -101,56 +130,95 @@ def hidden_states(
     config: DecoderConfig,
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
+    blocks: Int[Array, "#batch time"] | None = None,
 ) -> list[Float[Array, "batch time d_model"]]:
     """The residual stream: after the embedding, then after each block, before the final norm."""
-    if positions is None:
-        positions = jnp.arange(tokens.shape[1])[None, :]
+    return run(params, config, embed(params, config, tokens), positions, blocks, collect=True).states
+
+
+def embed(
+    params: Params, config: DecoderConfig, tokens: Int[Array, "batch time"]
+) -> Float[Array, "batch time d_model"]:
+    """Embedding rows times sqrt(d); raises InputInvalid for ids outside the vocabulary, when not traced by jit."""
     embedding = params["embedding"]
+    check_tokens(tokens, embedding.shape[0], config)
     # The factor is rounded to the embedding's dtype first, as in the published models.
-    x = embedding[tokens] * jnp.asarray(config.d_model**0.5, embedding.dtype)
-    states = [x]
-    masks = {
-        True: causal_mask(positions, positions, None),
-        False: causal_mask(positions, positions, config.window),
-    }
-    for index, layer in enumerate(params["layers"]):
-        is_global = config.is_global(index)
-        base = config.rope_base_global if is_global else config.rope_base_local
-        factor = config.rope_factor_global if is_global else 1.0
-        rotation = rotary_angles(positions, config.head_dim, base, factor)
-        branch = rms_norm(x, layer["pre_attention_norm"])
-        branch = attention(layer["attention"], config, branch, rotation, masks[is_global])
-        x = x + (rms_norm(branch, layer["post_attention_norm"]) if config.post_norms else branch)
-        branch = mlp(layer["mlp"], rms_norm(x, layer["pre_mlp_norm"]))
-        x = x + (rms_norm(branch, layer["post_mlp_norm"]) if config.post_norms else branch)
-        states.append(x)
-    return states
+    x: Float[Array, "batch time d_model"] = embedding[tokens] * jnp.asarray(config.d_model**0.5, embedding.dtype)
+    return x
 
 
-def attention(
+class Run(NamedTuple):
+    """Result of `run`."""
+
+    # Normalised output of the last block.
+    x: Float[Array, "batch time d_model"]
+    # Residual stream after the input and after each block; empty unless collected.
+    states: list[Float[Array, "batch time d_model"]]
+    # One entry a layer; None without experts.
+    routing: moe.Routing | None
+
+
+def run(
     params: Params,
     config: DecoderConfig,
-    x_BTD: Float[Array, "batch time d_model"],
-    rotation: tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]],
-    mask_BTS: Bool[Array, "#batch time time"],
-) -> Float[Array, "batch time d_model"]:
-    """Grouped-query self-attention: query head n uses key/value head n // (N/K). Scores and softmax in float32."""
-    batch, time, _ = x_BTD.shape
-    groups, size = config.n_heads // config.n_kv_heads, config.head_dim
-    q_BTNH = (x_BTD @ params["query"]).reshape(batch, time, config.n_heads, size)
-    k_BTKH = (x_BTD @ params["key"]).reshape(batch, time, config.n_kv_heads, size)
-    v_BTKH = (x_BTD @ params["value"]).reshape(batch, time, config.n_kv_heads, size)
-    if config.qk_norm:
-        q_BTNH = rms_norm(q_BTNH, params["query_norm"])
-        k_BTKH = rms_norm(k_BTKH, params["key_norm"])
-    scale = size**-0.5 if config.query_scale is None else config.query_scale
-    q_BTKGH = (rotate(q_BTNH, rotation) * scale).reshape(batch, time, config.n_kv_heads, groups, size)
-    scores_BKGTS = jnp.einsum("btkgh,bskh->bkgts", q_BTKGH, rotate(k_BTKH, rotation)).astype(jnp.float32)
-    scores_BKGTS = jnp.where(mask_BTS[:, None, None], scores_BKGTS, np.finfo(np.float32).min)
-    weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(x_BTD.dtype)
-    out_BTKGH = jnp.einsum("bkgts,bskh->btkgh", weights_BKGTS, v_BTKH)
-    out_BTD: Float[Array, "batch time d_model"] = out_BTKGH.reshape(batch, time, config.n_heads * size) @ params["out"]
-    return out_BTD
+    x: Float[Array, "batch time d_model"],
+    positions: Int[Array, "#batch time"] | None = None,
+    blocks: Int[Array, "#batch time"] | None = None,
+    *,
+    collect: bool = False,
+) -> Run:
+    """All blocks and the final norm on embedded input, whatever it was made from."""
+    if positions is None:
+        positions = jnp.arange(x.shape[1])[None, :]
+    check_length(x.shape[1], config)
+    angle, mask, valid = rotations(config, positions), masks(config, positions, blocks), positions >= 0
+
+    def through(layers: list[Params], first: int, x: Array) -> tuple[Array, tuple[list[Array], list[moe.Routing]]]:
+        states, routing = [], []
+        for index, layer in enumerate(layers, first):
+            is_global = config.is_global(index)
+
+            def read(weights: Params, branch: Array, is_global: bool = is_global) -> Array:
+                return attend(weights, config, *project(weights, config, branch, angle[is_global]), mask[is_global])
+
+            x, report = block(layer, config, x, read, valid)
+            states.append(x)
+            if report is not None:
+                routing.append(report)
+        return x, (states if collect else [], routing)
+
+    states = [x] if collect else []
+    routing: list[moe.Routing] = []
+    rest, done = params.get("layers", []), 0
+    if "groups" in params:
+        period = len(params["groups"])
+        x, (many, reports) = jax.lax.scan(lambda x, group: through(group, 0, x), x, params["groups"])
+        repeats = (config.n_layers // period) if period else 0
+        states += [stacked[i] for i in range(repeats) for stacked in many]
+        routing += [jax.tree.map(lambda leaf, i=i: leaf[i], report) for i in range(repeats) for report in reports]
+        rest, done = params["rest"], repeats * period
+    x, (few, last) = through(rest, done, x)
+    states, routing = states + few, routing + last
+    report = jax.tree.map(lambda *leaves: jnp.stack(leaves), *routing) if routing else None
+    return Run(rms_norm(x, params["final_norm"]), states, report)
+
+
+def block(
+    layer: Params,
+    config: DecoderConfig,
+    x: Float[Array, "batch time d_model"],
+    read: Callable[[Params, Array], Array],
+    valid: Any = None,
+) -> tuple[Float[Array, "batch time d_model"], moe.Routing | None]:
+    """One block; `read` is its attention, from its weights and normalised input."""
+    branch = read(layer["attention"], rms_norm(x, layer["pre_attention_norm"]))
+    x = x + (rms_norm(branch, layer["post_attention_norm"]) if config.post_norms else branch)
+    branch, report = rms_norm(x, layer["pre_mlp_norm"]), None
+    if config.n_experts:
+        branch, report = moe.apply(layer["mlp"], config, branch, valid)
+    else:
+        branch = mlp(layer["mlp"], branch)
+    return x + (rms_norm(branch, layer["post_mlp_norm"]) if config.post_norms else branch), report
 
 
 def mlp(params: Params, x: Float[Array, "batch time d_model"]) -> Float[Array, "batch time d_model"]:
@@ -160,39 +228,49 @@ def mlp(params: Params, x: Float[Array, "batch time d_model"]) -> Float[Array, "
     return out
 
 
-def rms_norm(x: Float[Array, "*leading size"], weight: Float[Array, " size"]) -> Float[Array, "*leading size"]:
-    """Root-mean-square normalisation over the last axis with the factor 1 + weight."""
-    exact = x.astype(jnp.float32)
-    unit = exact * jax.lax.rsqrt(jnp.mean(exact * exact, axis=-1, keepdims=True) + EPS)
-    factor = 1 + weight.astype(jnp.float32)
-    return (unit * factor.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
+def stack(params: Params, config: DecoderConfig) -> Params:
+    """The same parameters with the repeated groups of the layer pattern stacked, for scanning.
+
+    `groups` holds one entry for each layer of the pattern, its leaves with a leading axis over the repeats; `rest` the
+    remaining layers. `unstack` is its inverse.
+    """
+    period = config.global_every
+    repeats = config.n_layers // period
+    if not repeats:
+        return params
+    layers = params["layers"]
+    groups = [
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[offset : repeats * period : period])
+        for offset in range(period)
+    ]
+    kept = {name: leaf for name, leaf in params.items() if name != "layers"}
+    return kept | {"groups": groups, "rest": layers[repeats * period :]}
 
 
-def rotary_angles(
-    positions: Int[Array, "#batch time"], head_dim: int, base: float, factor: float
-) -> tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]]:
-    """Cosine and sine of (position / factor) base^(-2i / head_dim), i = 0 .. head_dim/2 - 1."""
-    exponents = jnp.arange(head_dim // 2, dtype=jnp.float32) * (-2.0 / head_dim)
-    frequencies = jnp.asarray(base, jnp.float32) ** exponents
-    angles = (positions.astype(jnp.float32) / factor)[:, :, None] * frequencies[None, None, :]
-    return jnp.cos(angles), jnp.sin(angles)
+def unstack(params: Params) -> Params:
+    """The inverse of `stack`; parameters that are not stacked come back as they are."""
+    if "groups" not in params:
+        return params
+    repeats = jax.tree.leaves(params["groups"])[0].shape[0]
+    layers = [jax.tree.map(lambda leaf, i=i: leaf[i], group) for i in range(repeats) for group in params["groups"]]
+    kept = {name: leaf for name, leaf in params.items() if name not in ("groups", "rest")}
+    return kept | {"layers": layers + params["rest"]}
 
 
-def rotate(
-    x: Float[Array, "batch time heads head_dim"],
-    rotation: tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]],
-) -> Float[Array, "batch time heads head_dim"]:
-    """Rotary position embedding on half-split pairs: entry i turns with entry i + head_dim/2."""
-    cos, sin = (part[:, :, None, :] for part in rotation)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+def check_tokens(tokens: Any, vocabulary: int, config: DecoderConfig) -> None:
+    """Refuse ids outside 0 .. vocabulary-1 and sequences past the context. Traced values are not looked at."""
+    check_length(tokens.shape[-1], config)
+    if isinstance(tokens, jax.core.Tracer) or not tokens.size:
+        return
+    ids = np.asarray(tokens)
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocabulary:
+        reason = f"Must lie in 0 .. {vocabulary - 1}, found {low if low < 0 else high}."
+        raise InputInvalid("A token id is outside the vocabulary.", fields={"tokens": reason})
 
 
-def causal_mask(
-    queries: Int[Array, "#batch time"], keys: Int[Array, "#batch source"], window: int | None
-) -> Bool[Array, "#batch time source"]:
-    """Which key positions a query position sees: j <= i, and j > i - window where there is a window."""
-    i, j = queries[:, :, None], keys[:, None, :]
-    seen = j <= i
-    return seen if window is None else seen & (j > i - window)
+def check_length(length: int, config: DecoderConfig) -> None:
+    """Refuse more tokens than the config's context."""
+    if config.context is not None and length > config.context:
+        reason = f"At most {config.context} tokens, got {length}."
+        raise InputInvalid("The sequence is longer than the model's context.", fields={"context": reason})

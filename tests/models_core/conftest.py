@@ -14,10 +14,18 @@ ARRAY_MODULES = (
     "distill",
     "federated.simulation.engine",
     "federated.simulation.schedule",
+    "nn.attention",
     "nn.autoencoder",
+    "nn.cnn",
+    "nn.convolution",
     "nn.decoder",
+    "nn.lstm",
     "nn.mlp",
+    "nn.moe",
+    "nn.norms",
+    "nn.resnet",
     "nn.sampling",
+    "nn.vit",
     "training",
 )
 install_import_hook([f"models_core.{name}" for name in ARRAY_MODULES], "beartype.beartype")

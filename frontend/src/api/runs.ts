@@ -1,4 +1,10 @@
-import { keepPreviousData, queryOptions, type QueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  queryOptions,
+  type InfiniteData,
+  type QueryClient,
+} from "@tanstack/react-query";
 import type { RunChange } from "@/lib/live";
 import { api, body } from "./http";
 import type {
@@ -43,6 +49,32 @@ export const runsQuery = (org: string, project: string, filter: RunListFilter) =
           signal,
         }),
       ) as Promise<RunPage>,
+    placeholderData: keepPreviousData,
+  });
+
+const PAGE = 200;
+
+/** The same as pages by cursor, each brought when it is wanted. The first carries the groups and the total. */
+export const runPagesQuery = (org: string, project: string, filter: RunListFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["runs", org, project, "pages", filter],
+    queryFn: ({ signal, pageParam }) =>
+      body(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/runs", {
+          params: {
+            path: { org, project },
+            query: {
+              limit: PAGE,
+              ...filter,
+              // Groups are of all runs that match: once is enough.
+              ...(pageParam === "" ? {} : { cursor: pageParam, group: "" as const }),
+            },
+          },
+          signal,
+        }),
+      ) as Promise<RunPage>,
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
     placeholderData: keepPreviousData,
   });
 
@@ -188,10 +220,14 @@ function patched(run: Run, change: RunChange): Run {
 export function applyRunChange(client: QueryClient, change: RunChange): boolean {
   let shown = false;
   client.setQueryData<Run>(["run", change.id], (run) => (run === undefined ? run : patched(run, change)));
-  client.setQueriesData<RunPage>({ queryKey: ["runs"] }, (page) => {
-    if (page?.items.some((run) => run.id === change.id) !== true) return page;
+  const inPage = (page: RunPage): RunPage => {
+    if (!page.items.some((run) => run.id === change.id)) return page;
     shown = true;
     return { ...page, items: page.items.map((run) => (run.id === change.id ? patched(run, change) : run)) };
+  };
+  client.setQueriesData<RunPage | InfiniteData<RunPage>>({ queryKey: ["runs"] }, (data) => {
+    if (data === undefined) return data;
+    return "pages" in data ? { ...data, pages: data.pages.map(inPage) } : inPage(data);
   });
   return shown;
 }

@@ -36,6 +36,7 @@ class Study(TenantModel):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="studies")
     name = models.CharField(max_length=200)
     recipe = models.CharField(max_length=64)
+    template = models.CharField(max_length=64, blank=True, default="", db_default="")
     arms = models.JSONField(default=list)
     seeds = models.JSONField(default=list)
     idempotency_key = models.CharField(max_length=200, null=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from stillroom.core.pagination import decode_cursor, encode_cursor
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.lifecycle import ACTIVE, TERMINAL, State
 from stillroom.runs.models import Project, Run, Series, Study
+from stillroom.runs.query.complete import Keys
+from stillroom.runs.query.search import matching, ordering
+from stillroom.runs.query.tree import QueryError
 from stillroom.tenants.callers import Member
 from stillroom.tenants.doors import Passage
 from stillroom.tenants.policies import Can
@@ -113,11 +117,8 @@ def filtered(wanted: RunFilter) -> QuerySet[Run]:
     found = runs()
     if wanted.project is not None:
         found = found.filter(project=wanted.project)
-    for word in wanted.q.split():
-        found = found.filter(
-            Q(name__icontains=word) | Q(id__iexact=word) | Q(recipe__icontains=word) | Q(arm__icontains=word)
-            | Q(tags__has_key=word)
-        )  # fmt: skip
+    if wanted.q:
+        found = matching(found, wanted.q)
     unknown = set(wanted.states) - {state.value for state in State}
     if unknown:
         raise Invalid("There is no such state.", fields={"state": f"Unknown: {', '.join(sorted(unknown))}."})
@@ -156,16 +157,26 @@ def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
     elif name in SORTS:
         column = SORTS[name]
     else:
-        raise Invalid(
-            "Runs cannot be sorted by that.", fields={"sort": f"Use one of {', '.join(SORTS)} or metric:KEY."}
-        )
+        found = found.annotate(sort_value=_sort_value(name))
+        column = "sort_value"
     order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
     return found.order_by(order, "-id"), lambda run: getattr(run, column)
 
 
+def _sort_value(name: str) -> Any:
+    try:
+        return ordering(name)[0]
+    except QueryError as error:
+        raise Invalid(
+            "Runs cannot be sorted by that.",
+            fields={"sort": f"Use one of {', '.join(SORTS)}, metric:KEY or a field of the query language."},
+            caret=error.extra["caret"],
+        ) from None
+
+
 def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
     name = sort.removeprefix("-")
-    column = "sort_value" if name.startswith("metric:") else SORTS[name]
+    column = SORTS.get(name, "sort_value")
     value, last_id = last
     if value is None:
         return found.filter(**{f"{column}__isnull": True}, id__lt=last_id)
@@ -186,6 +197,31 @@ def summaries(run_ids: Iterable[str], keys: Iterable[str] | None = None) -> dict
     for row in rows:
         found[row.run_id][row.key] = row
     return found
+
+
+KEYS_FROM_RUNS = 200
+
+
+def known_keys(project: Project | None) -> Keys:
+    """Metric, parameter and tag keys of the newest runs of a project, or of all. Two queries."""
+    newest = Run.objects.order_by("-created_at", "-id")
+    if project is not None:
+        newest = newest.filter(project=project)
+    rows = list(newest.values_list("id", "spec", "tags")[:KEYS_FROM_RUNS])
+    metrics = Series.objects.filter(run_id__in=[row[0] for row in rows]).values_list("key", flat=True)
+    params = {path for _, spec, _ in rows for path in leaves(spec)}
+    tags = {key for _, _, found in rows for key in found}
+    return Keys(metrics=sorted(set(metrics.distinct()[:1000])), params=sorted(params), tags=sorted(tags))
+
+
+def leaves(spec: Any, at: str = "") -> dict[str, str]:
+    """The values of a spec as text by dotted path; lists and empty objects as JSON."""
+    if isinstance(spec, dict) and (spec or not at):
+        found: dict[str, str] = {}
+        for key, value in spec.items():
+            found |= leaves(value, f"{at}.{key}" if at else key)
+        return found
+    return {at: spec if isinstance(spec, str) else json.dumps(spec, ensure_ascii=False)}
 
 
 def groups(found: QuerySet[Run], columns: list[str], *, most: int = 200) -> list[RunGroup]:

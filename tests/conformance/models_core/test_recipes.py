@@ -129,6 +129,17 @@ def test_declarations_load_no_array_library() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_study_templates_can_be_launched_and_their_arms_differ(recipe: Recipe) -> None:
+    assert len({template.name for template in recipe.templates}) == len(recipe.templates)
+    for template in recipe.templates:
+        specs = template.specs(recipe.spec_type)
+        assert len({recipe.hash(spec) for spec in specs.values()}) == len(specs) > 1
+        assert template.baseline in {"", *specs}
+        assert template.metric in {"", *(info.key for info in recipe.metrics)}
+        assert template.x in {"", "step", "relative", *(info.key for info in recipe.metrics)}
+        assert len(set(template.seeds)) == len(template.seeds) >= 3
+
+
 @pytest.mark.slow
 def test_run_is_deterministic_stops_when_asked_and_resumes_bit_for_bit(recipe: Recipe, cache_dir: str) -> None:
     spec = shrunk(recipe)

@@ -56,6 +56,8 @@ ROUTES = [
     Route("POST", "/orgs/{org}/projects/{project}/runs", "MDO", {"external": True}),
     Route("GET", "/orgs/{org}/projects/{project}/studies", "VMDO"),
     Route("POST", "/orgs/{org}/projects/{project}/studies", "MDO", {"name": "s", "recipe": "{name}", "spec": "{spec}"}),
+    Route("GET", "/orgs/{org}/projects/{project}/query/complete", "VMDO"),
+    Route("GET", "/query/complete", "VMDO", own=True),
     Route("GET", "/runs", "VMDO", own=True),
     Route("GET", "/runs/{run}", "VMDO"),
     Route("PATCH", "/runs/{run}", "MDO", {"notes": "n"}),

@@ -452,6 +452,8 @@ export interface paths {
         /**
          * Study Create
          * @description Submit arms times seeds of one recipe; each arm's spec is laid over the base spec.
+         *
+         *     A template gives the base, arms and seeds that the request leaves out; the request's spec is laid over its base.
          */
         post: operations["stillroom_runs_api_studies_study_create"];
         delete?: never;
@@ -1902,6 +1904,8 @@ export interface components {
             schema: {
                 [key: string]: unknown;
             };
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
@@ -1926,6 +1930,8 @@ export interface components {
             metrics: components["schemas"]["MetricInfoOut"][];
             /** Name */
             name: string;
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
@@ -2231,13 +2237,8 @@ export interface components {
              *     }
              */
             resources?: components["schemas"]["ResourcesIn"];
-            /**
-             * Seeds
-             * @default [
-             *       0
-             *     ]
-             */
-            seeds?: number[];
+            /** Seeds */
+            seeds?: number[] | null;
             /**
              * Spec
              * @default {}
@@ -2252,6 +2253,11 @@ export interface components {
             tags?: {
                 [key: string]: string;
             };
+            /**
+             * Template
+             * @default
+             */
+            template?: string;
         };
         /** StudyList */
         StudyList: {
@@ -2287,6 +2293,8 @@ export interface components {
             states: {
                 [key: string]: number;
             };
+            /** Template */
+            template: string;
         };
         /** SummaryOut */
         SummaryOut: {
@@ -2300,6 +2308,43 @@ export interface components {
             min: number | string | null;
             /** N */
             n: number;
+        };
+        /** TemplateArmOut */
+        TemplateArmOut: {
+            /** Name */
+            name: string;
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateOut
+         * @description A study that can be launched as it is; `spec` has every default written out, an arm's `spec` what it changes.
+         */
+        TemplateOut: {
+            /** Arms */
+            arms: components["schemas"]["TemplateArmOut"][];
+            /** Baseline */
+            baseline: string;
+            /** Cost S */
+            cost_s: number;
+            /** Help */
+            help: string;
+            /** Metric */
+            metric: string;
+            /** Name */
+            name: string;
+            /** Seeds */
+            seeds: number[];
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+            /** Title */
+            title: string;
+            /** X */
+            x: string;
         };
         /** TokenIn */
         TokenIn: {

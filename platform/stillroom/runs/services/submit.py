@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from stillroom.core.errors import Conflict, Invalid
-from stillroom.runs.catalog import spec_validate
+from stillroom.runs.catalog import spec_merge, spec_validate
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Attempt, Project, Run, RunFence, RunLease, Study
 from stillroom.runs.services.transition import announce_run, notify_queue, run_event
@@ -134,6 +134,7 @@ def study_submit(
     base: Request,
     arms: list[tuple[str, dict[str, Any]]],
     seeds: list[int],
+    template: str = "",
     idempotency_key: str | None = None,
     fingerprint: str = "",
 ) -> Study:
@@ -149,7 +150,7 @@ def study_submit(
         )
     specs = []
     for index, (arm, override) in enumerate(arms):
-        merged = merge(base.spec, override)
+        merged = spec_merge(base.recipe, base.spec, override)
         at = f"arms.{index}.spec" if override else "spec"
         _, spec, spec_hash = spec_validate(base.recipe, merged, at=at)
         specs.append((arm, spec, spec_hash))
@@ -160,6 +161,7 @@ def study_submit(
                 project=project,
                 name=name,
                 recipe=base.recipe,
+                template=template,
                 arms=[{"name": arm, "spec_hash": spec_hash} for arm, _, spec_hash in specs],
                 seeds=seeds,
                 idempotency_key=idempotency_key or None,
@@ -189,17 +191,6 @@ def study_submit(
             )
             _create(member, project, request, None, "")
     return study
-
-
-def merge(base: object, override: object) -> object:
-    """`override` laid over `base`: objects merge by key, everything else is replaced. A changed `kind` replaces its
-    object.
-    """
-    if not isinstance(base, dict) or not isinstance(override, dict):
-        return override
-    if "kind" in override and override["kind"] != base.get("kind"):
-        return override
-    return {**base, **{key: merge(base.get(key), value) for key, value in override.items()}}
 
 
 def run_again(*, member: Member, run: Run, spec: object | None = None, seed: int | None = None, name: str = "") -> Run:

@@ -1,0 +1,130 @@
+"""Grouped-query attention of the decoder: projections, rotary positions, masks, scores.
+
+Source: Gemma 3 technical report (arXiv 2503.19786); image blocks as in the transformers library.
+
+A key's place in the sequence is its position; a negative position is padding, which nobody else sees. The tokens of one
+image form a block and see each other both ways: a global layer lets i see j if j <= i or both lie in one block, a local
+layer also wants j > i - window.
+Shapes: B batch, T queries, S keys, D d_model, N query heads, K key/value heads, G = N/K, H head_dim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from models_core.nn import rotary
+from models_core.nn.configs import DecoderConfig
+from models_core.nn.norms import rms_norm
+
+Rotation = tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]]
+
+
+def project(
+    params: dict[str, Any], config: DecoderConfig, x_BTD: Float[Array, "batch time d_model"], rotation: Rotation
+) -> tuple[
+    Float[Array, "batch time kv_heads groups head_dim"],
+    Float[Array, "batch kv_heads time head_dim"],
+    Float[Array, "batch kv_heads time head_dim"],
+]:
+    """Queries (scaled), keys and values; queries and keys normalised if configured, then rotated."""
+    batch, time, _ = x_BTD.shape
+    kv_heads, size = config.n_kv_heads, config.head_dim
+    q_BTNH = (x_BTD @ params["query"]).reshape(batch, time, config.n_heads, size)
+    k_BTKH = (x_BTD @ params["key"]).reshape(batch, time, kv_heads, size)
+    v_BTKH = (x_BTD @ params["value"]).reshape(batch, time, kv_heads, size)
+    if config.qk_norm:
+        q_BTNH = rms_norm(q_BTNH, params["query_norm"])
+        k_BTKH = rms_norm(k_BTKH, params["key_norm"])
+    scale = size**-0.5 if config.query_scale is None else config.query_scale
+    q_BTKGH = (rotate(q_BTNH, rotation) * scale).reshape(batch, time, kv_heads, config.n_heads // kv_heads, size)
+    return q_BTKGH, rotate(k_BTKH, rotation).transpose(0, 2, 1, 3), v_BTKH.transpose(0, 2, 1, 3)
+
+
+def attend(
+    params: dict[str, Any],
+    config: DecoderConfig,
+    q_BTKGH: Float[Array, "batch time kv_heads groups head_dim"],
+    k_BKSH: Float[Array, "batch kv_heads source head_dim"],
+    v_BKSH: Float[Array, "batch kv_heads source head_dim"],
+    mask_BTS: Bool[Array, "#batch time source"],
+) -> Float[Array, "batch time d_model"]:
+    """What the queries read, projected. Query head n uses key/value head n // G. Softmax in float32."""
+    batch, time, kv_heads, groups, size = q_BTKGH.shape
+    scores_BKGTS = jnp.einsum("btkgh,bksh->bkgts", q_BTKGH, k_BKSH).astype(jnp.float32)
+    if config.attention_soft_cap is not None:
+        scores_BKGTS = soft_cap(scores_BKGTS, config.attention_soft_cap)
+    scores_BKGTS = jnp.where(mask_BTS[:, None, None], scores_BKGTS, np.finfo(np.float32).min)
+    weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(v_BKSH.dtype)
+    out_BTKGH = jnp.einsum("bkgts,bksh->btkgh", weights_BKGTS, v_BKSH)
+    out_BTD: Float[Array, "batch time d_model"] = (
+        out_BTKGH.reshape(batch, time, kv_heads * groups * size) @ params["out"]
+    )
+    return out_BTD
+
+
+def soft_cap(x: Float[Array, "*shape"], bound: float) -> Float[Array, "*shape"]:
+    """bound tanh(x / bound): the identity near 0, never past the bound."""
+    return jnp.tanh(x / bound) * bound
+
+
+def rotations(config: DecoderConfig, positions: Int[Array, "#batch time"]) -> dict[bool, Rotation]:
+    """Rotary angles of global (True) and local (False) layers."""
+    return {
+        True: rotary_angles(positions, config.head_dim, config.rope_base_global, config.rope_factor_global),
+        False: rotary_angles(positions, config.head_dim, config.rope_base_local, 1.0),
+    }
+
+
+def rotary_angles(
+    positions: Int[Array, "#batch time"], head_dim: int, base: float, factor: float
+) -> tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]]:
+    """Cosine and sine of (position / factor) base^(-2i / head_dim), i = 0 .. head_dim/2 - 1."""
+    table = jnp.asarray(rotary.frequencies(head_dim, base, factor))
+    angles = positions.astype(jnp.float32)[:, :, None] * table[None, None, :]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(
+    x: Float[Array, "batch time heads head_dim"], rotation: Rotation
+) -> Float[Array, "batch time heads head_dim"]:
+    """Rotary position embedding on half-split pairs: entry i turns with entry i + head_dim/2."""
+    cos, sin = (part[:, :, None, :] for part in rotation)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
+def causal_mask(
+    queries: Int[Array, "#batch time"],
+    keys: Int[Array, "#batch source"],
+    window: int | None,
+    query_blocks: Int[Array, "#batch time"] | None = None,
+    key_blocks: Int[Array, "#batch source"] | None = None,
+) -> Bool[Array, "#batch time source"]:
+    """Which key positions a query position sees: j <= i or both in one block, and j > i - window where there is one.
+
+    blocks: number of the image that a token belongs to, -1 for text. Keys at negative positions are seen by themselves
+    alone.
+    """
+    i, j = queries[:, :, None], keys[:, None, :]
+    seen = j <= i
+    if query_blocks is not None and key_blocks is not None:
+        seen = seen | ((query_blocks[:, :, None] == key_blocks[:, None, :]) & (query_blocks[:, :, None] >= 0))
+    if window is not None:
+        seen = seen & (j > i - window)
+    return seen & ((j >= 0) | (j == i))
+
+
+def masks(
+    config: DecoderConfig, positions: Int[Array, "#batch time"], blocks: Int[Array, "#batch time"] | None
+) -> dict[bool, Bool[Array, "#batch time time"]]:
+    """Masks of global (True) and local (False) layers of a text that attends to itself."""
+    return {
+        True: causal_mask(positions, positions, None, blocks, blocks),
+        False: causal_mask(positions, positions, config.window, blocks, blocks),
+    }

@@ -1,0 +1,1 @@
+"""PyTorch twins of the networks: the same parameters, the same numbers."""

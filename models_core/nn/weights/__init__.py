@@ -1,0 +1,1 @@
+"""Pretrained weights as files: names, shapes and configurations, readable without an array framework but numpy."""
