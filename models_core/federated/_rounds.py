@@ -82,6 +82,8 @@ class RoundOptions(AlgorithmOptions):
 
     def weights(self, sizes: list[int]) -> list[float]:
         """Weights that sum to one, by examples or equal."""
+        if not sizes:
+            return []
         if self.weighting == "equal":
             return [1 / len(sizes)] * len(sizes)
         capped = [min(size, self.example_cap) if self.example_cap else size for size in sizes]
@@ -115,8 +117,13 @@ def rounds(
         busy = {client: free_s for client, free_s in busy.items() if free_s > clock_s}
         chosen = fleet.cohort(number, options.clients_needed(), clock_s, busy=busy, sampling=options.sampling)
         number += 1
+        if not chosen and options.sampling == "poisson" and not busy and fleet.reachable_s is None:
+            # Chance drew nobody. The step counts all the same: a private sum is released with its noise alone.
+            yield Round(done, [], [], clock_s, clock_s)
+            done += 1
+            continue
         if not chosen:
-            clock_s = _later(fleet, busy, clock_s, options)
+            clock_s = _later(fleet, busy, clock_s)
             empty += 1
             _refuse_silence(empty)
             continue
@@ -187,14 +194,12 @@ class LateReports:
         return arrived
 
 
-def _later(fleet: Fleet, busy: dict[int, float], clock_s: float, options: RoundOptions) -> float:
+def _later(fleet: Fleet, busy: dict[int, float], clock_s: float) -> float:
     """When somebody can be asked again."""
-    if options.sampling == "poisson" and not busy and fleet.reachable_s is None:
-        # Chance left the round empty; it takes no time.
-        return clock_s
     free_s = min(busy.values(), default=math.inf)
-    open_s = fleet.reachable_s(clock_s) if fleet.reachable_s else (clock_s if not busy else math.inf)
-    return max(min(free_s, open_s), clock_s) if min(free_s, open_s) < math.inf else clock_s
+    open_s = fleet.reachable_s(clock_s) if fleet.reachable_s else math.inf
+    first_s = min(free_s, open_s)
+    return max(first_s, clock_s) if first_s < math.inf else clock_s
 
 
 def _refuse_silence(empty: int) -> None:

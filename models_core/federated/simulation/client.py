@@ -17,7 +17,9 @@ Params = Any
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """logits(params, x): [batch, classes] or [batch, time, classes]. valid(y): 1 where a target counts, None for all."""
+    """logits(params, x): [batch, classes] or [batch, time, classes]. valid(y): 1 where a target counts, None for
+    all.
+    """
 
     logits: Callable[[Params, Array], Array]
     valid: Callable[[Array], Array] | None = None
@@ -49,8 +51,8 @@ class ClientData(NamedTuple):
     Nothing is padded or copied: a fleet of ten thousand ragged clients takes the memory of its examples.
     """
 
-    x: Float[Array, "examples *features"] | Int[Array, "examples *features"]
-    y: Int[Array, "examples *times"]
+    x: Float[Array, examples * features] | Int[Array, examples * features]
+    y: Int[Array, examples * times]
     rows: Int[Array, " dealt"]
     begin: Int[Array, " clients"]
     size: Int[Array, " clients"]
@@ -87,7 +89,9 @@ def gather_clients(x: np.ndarray, y: np.ndarray, parts: list[np.ndarray]) -> Cli
 
 
 def bucket_lengths(sizes: list[int], batch_size: int, buckets: int = 3) -> tuple[int, ...]:
-    """At most `buckets` lengths, whole batches each: equal shares of the clients fall below the first, the second, ..."""
+    """At most `buckets` lengths, whole batches each: equal shares of the clients fall below the first, the second,
+    ...
+    """
     ordered = np.sort(np.asarray(sizes))
     edges = [int(ordered[-(-len(ordered) * number // buckets) - 1]) for number in range(1, buckets + 1)]
     return tuple(sorted({-(-edge // batch_size) * batch_size for edge in edges}))

@@ -1,8 +1,8 @@
 """Carries out a schedule: one compiled scan over server steps, inside it a map over the reports of a step.
 
-Past models lie in a ring buffer, so that a report starts from the model it was sent. The inner map is a scan, a vmap, or
-a scan over vmapped chunks, over one or several devices: on a CPU a scan usually wins, because vmap turns matrix products
-with a client's own weights into many small ones. A client makes as many steps as its own examples need.
+Past models lie in a ring buffer, so that a report starts from the model it was sent. The inner map is a scan, a vmap,
+or a scan over vmapped chunks, over one or several devices: on a CPU a scan usually wins, because vmap turns matrix
+products with a client's own weights into many small ones. A client makes as many steps as its own examples need.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models_core.federated.simulation.schedule import Schedule
 from models_core.federated.simulation.uplink import Uplink, overflows
 
 Params = Any
-_NOISE_STREAM, _COMPRESSION_STREAM = 2**30, 2**30 + 1
+_NOISE_STREAM, _COMPRESSION_STREAM, _RULE_STREAM = 2**30, 2**30 + 1, 2**30 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class ServerState(NamedTuple):
     average: Params
     controls: Params
     clip: Float[Array, ""]
-    key: UInt32[Array, "2"]
+    key: UInt32[Array, 2]
     step: Int[Array, ""]
 
 
@@ -175,8 +175,8 @@ def build_step(plan: Plan) -> Callable[..., tuple[ServerState, Numbers]]:
     def server_step(
         state: ServerState, data: ClientData, row: Reports, extra: Params = None
     ) -> tuple[ServerState, Numbers]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _NOISE_STREAM)
-        key = jax.random.fold_in(key, state.step)
+        root = jax.random.wrap_key_data(state.key)
+        key = jax.random.fold_in(jax.random.fold_in(root, _NOISE_STREAM), state.step)
         params = current(state)
         total, controls = summed(state, data, row)
         change = plan.uplink.decode(total["change"])
@@ -188,7 +188,7 @@ def build_step(plan: Plan) -> Callable[..., tuple[ServerState, Numbers]]:
         if plan.rule.controls:
             of_all = jax.tree.map(lambda c: jnp.sum(c, axis=0) / state_clients(state), controls)
         late = plan.uplink.decode(total["late"]) if plan.rule.late else ()
-        sums = Sums(change, late, row.fresh, row.stale, jax.random.fold_in(key, 1), of_all)
+        sums = Sums(change, late, row.fresh, row.stale, jax.random.fold_in(root, _RULE_STREAM), of_all)
         moved, rule_state = plan.rule.apply(params, state.rule, sums)
         following = state.step + 1
 

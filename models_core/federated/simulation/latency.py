@@ -1,7 +1,8 @@
 """How long a client takes from being asked to its report arriving, in seconds of simulated time.
 
 The half-normal model is that of FedBuff's simulations; per-client and per-domain paces follow the wording of the
-straggler literature, their parameters are choices of this project, not published values. A draw depends on (seed, client, participation) alone: every algorithm meets the same delays, in whatever order it asks.
+straggler literature, their parameters are choices of this project, not published values. A draw depends on (seed,
+client, participation) alone: every algorithm meets the same delays, in whatever order it asks.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Listed(Spec):
 class Trace(Spec):
     """Times from a file: CSV with the columns client, seconds, or JSON [{"client": ..., "seconds": [...]}].
 
-    A client's times are used in the order of the file, over and over. Client c uses trace c modulo the number of traces.
+    A client's times are used in the order of the file, over and over. Client c uses trace c modulo their number.
     """
 
     kind: Literal["trace"] = field("trace", title="Latency", help="Recorded times from a file.", section="Latency")

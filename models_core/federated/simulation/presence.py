@@ -49,7 +49,7 @@ AnyPresence = Annotated[Always | Windows, Field(discriminator="kind")]
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What `Fleet` takes: available(client, now_s) and reachable_s(now_s), the first time at which anyone can be asked."""
+    """What `Fleet` takes: available(client, now_s), and reachable_s(now_s), when anyone can be asked next."""
 
     available: Callable[[int, float], bool]
     reachable_s: Callable[[float], float]

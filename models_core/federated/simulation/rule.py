@@ -17,7 +17,8 @@ Params = Any
 class Sums(NamedTuple):
     """The weighted sums of a step: of deltas by `weight` and by `late_weight`; fresh, stale: how many each holds.
 
-    key: of this step. controls: the sum of the changes of the clients' control variates divided by the number of all
+    root: the key of the rules' own randomness, the same in
+    every step. controls: the sum of the changes of the clients' control variates divided by the number of all
     clients (SCAFFOLD), else ().
     """
 
@@ -25,19 +26,19 @@ class Sums(NamedTuple):
     late: Params
     fresh: Int[Array, ""]
     stale: Int[Array, ""]
-    key: Key[Array, ""]
+    root: Key[Array, ""]
     controls: Params = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """init(params) -> state; apply(params, state, sums) -> params, state; shown(params, state): the model to evaluate.
+    """init(params) -> state; apply(params, state, sums) -> params, state; shown(params, state): what is evaluated.
 
     teacher(params, next_params, state, sums): the model written into the ring of teachers at the end of a step, None
     without such a ring. late: whether the second sum is needed. anchor: deltas are taken from the model a client
     began with, or from the present one. prox_mu: of the clients' proximal term. distill_weight, temperature: of their
-    distillation term, used when the rule has teachers of its own. controls: whether clients keep control variates. clip: the
-    largest norm of a delta, 0 for any; a rule that sets it adds its own noise.
+    distillation term, used when the rule has teachers of its own. controls: whether clients keep control variates.
+    clip: the largest norm of a delta, 0 for any; a rule that sets it adds its own noise.
     """
 
     init: Callable[[Params], Any]

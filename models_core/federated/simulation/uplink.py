@@ -30,8 +30,8 @@ class Adaptive:
 @dataclass(frozen=True, slots=True)
 class Uplink:
     """compress(delta, key): what the client sends. clip: largest norm, 0 for any. noise: standard deviation on the
-    sum, as a multiple of clip. denominator: what the sum is divided by when noise is added. modulus_bits, fraction_bits:
-    of the secure sum in fixed point; 0 for sums in floating point.
+    sum, as a multiple of clip. denominator: what the sum is divided by when noise is added. modulus_bits,
+    fraction_bits: of the secure sum in fixed point; 0 for sums in floating point.
     """
 
     compress: Callable[[Params, Key[Array, ""]], Params] | None = None

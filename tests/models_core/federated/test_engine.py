@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import federation as fed
 
 from models_core.federated import fedavg, fedbuff, scaffold
 from models_core.federated.simulation import client, engine, latency
 from models_core.nn import mlp
+from support import federation as fed
 
 ROOT = Path(__file__).parents[3]
 RAGGED = [3, 9, 5, 12, 4, 7]
