@@ -231,7 +231,7 @@ TEMPLATES = (
         "stragglers",
         "Learning from straggler clients",
         "Slow writers are a domain of their own. Every algorithm runs to the same simulated time; the controls tell "
-        "whether a gain comes from late reports. FARe-DUST and FeAST-on-MSG are reconstructions; the data are synthetic.",
+        "whether a gain comes from late reports. FARe-DUST and FeAST-on-MSG are reconstructions, the data synthetic.",
         spec=_SLOW_WRITERS,
         arms={
             "FedAvg": {"algorithm": _ROUND},

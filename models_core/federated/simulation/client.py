@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 Params = Any
 
@@ -51,8 +51,8 @@ class ClientData(NamedTuple):
     Nothing is padded or copied: a fleet of ten thousand ragged clients takes the memory of its examples.
     """
 
-    x: Float[Array, examples * features] | Int[Array, examples * features]
-    y: Int[Array, examples * times]
+    x: Shaped[Array, " examples *features"]
+    y: Int[Array, " examples *times"]
     rows: Int[Array, " dealt"]
     begin: Int[Array, " clients"]
     size: Int[Array, " clients"]

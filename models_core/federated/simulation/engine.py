@@ -81,7 +81,7 @@ class ServerState(NamedTuple):
     average: Params
     controls: Params
     clip: Float[Array, ""]
-    key: UInt32[Array, 2]
+    key: UInt32[Array, " 2"]
     step: Int[Array, ""]
 
 
@@ -169,11 +169,20 @@ def stretch(schedule: Schedule, first: int, last: int, length: int, *, width: in
 
 
 def build_step(plan: Plan) -> Callable[..., tuple[ServerState, Numbers]]:
-    """`server_step(state, data, row, extra) -> state, numbers`; extra: added to the change before the server's rule."""
+    """`server_step(state, data, row, extra) -> state, numbers`; extra: added to the change before the server's rule.
+
+    factor: of extra. to_length: whether extra is first brought to the length of the change.
+    """
     summed = _build_sums(plan)
 
     def server_step(
-        state: ServerState, data: ClientData, row: Reports, extra: Params = None
+        state: ServerState,
+        data: ClientData,
+        row: Reports,
+        extra: Params = None,
+        *,
+        factor: float = 1.0,
+        to_length: bool = False,
     ) -> tuple[ServerState, Numbers]:
         root = jax.random.wrap_key_data(state.key)
         key = jax.random.fold_in(jax.random.fold_in(root, _NOISE_STREAM), state.step)
@@ -183,6 +192,8 @@ def build_step(plan: Plan) -> Callable[..., tuple[ServerState, Numbers]]:
         if plan.uplink.noise:
             change = plan.uplink.add_noise(change, state.clip, jax.random.fold_in(key, 0))
         if extra is not None:
+            scale = norm(change) / jnp.maximum(norm(extra), 1e-12) if to_length else jnp.ones(())
+            extra = jax.tree.map(lambda leaf: leaf * (factor * scale), extra)
             change = jax.tree.map(jnp.add, change, extra)
         of_all = ()
         if plan.rule.controls:
