@@ -236,18 +236,18 @@ TEMPLATES = (
         arms={
             "FedAvg": {"algorithm": _ROUND},
             "FedAvg waits for all": {"algorithm": {"kind": "fedavg", "cohort": 15}},
-            "FedAvg, short deadline": {"algorithm": {**_ROUND, "over_selection": 1.0}},
+            "FedAvg asks twice as many": {"algorithm": {**_ROUND, "over_selection": 1.0}},
             "FedAdam": {"algorithm": _ADAM},
-            "FedAdam, average": {"algorithm": _ADAM, "average_decay": 0.95},
-            "FedAdam, old teacher": {"algorithm": _ADAM, "regularisation": {"kind": "distillation", "age": 10}},
+            "FedAdam with average": {"algorithm": _ADAM, "average_decay": 0.95},
+            "FedAdam with old teacher": {"algorithm": _ADAM, "regularisation": {"kind": "distillation", "age": 10}},
             "FedBuff": {"algorithm": {"kind": "fedbuff", "concurrency": 15, "buffer": 10}},
             "FARe-DUST": {"algorithm": {"kind": "fare_dust", "over_selection": 0.5}},
-            "FARe-DUST, timely teachers": {
+            "FARe-DUST with timely teachers": {
                 "algorithm": {"kind": "fare_dust", "over_selection": 0.5, "late_reports": False}
             },
             "FeAST-on-MSG": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5}},
-            "FeAST, average only": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}},
-            "FeAST, no late reports": {
+            "FeAST with its average only": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}},
+            "FeAST without late reports": {
                 "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "late_reports": False}
             },
         },
