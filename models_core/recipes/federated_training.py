@@ -246,7 +246,9 @@ TEMPLATES = (
                 "algorithm": {"kind": "fare_dust", "over_selection": 0.5, "late_reports": False}
             },
             "FeAST-on-MSG": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5}},
-            "FeAST with its average only": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}},
+            "FeAST with its average only": {
+                "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}
+            },
             "FeAST without late reports": {
                 "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "late_reports": False}
             },
