@@ -294,11 +294,11 @@ def fastest_chunk(
         reports = stretch(schedule, 0, 1, 1, width=plan.width)
         copies = [jax.tree.map(jnp.array, state) for _ in range(3)]
         advance = compile_advance(plan, example=(copies[0], data, reports))
-        jax.block_until_ready(advance(copies[0], data, reports))
+        jax.device_get(advance(copies[0], data, reports)[1])
         times = []
         for copy in copies[1:]:
             begun = time.perf_counter()
-            jax.block_until_ready(advance(copy, data, reports))
+            jax.device_get(advance(copy, data, reports)[1])
             times.append(time.perf_counter() - begun)
         seconds[chunk] = min(times)
     return min(seconds, key=lambda chunk: seconds[chunk]), seconds
@@ -360,7 +360,10 @@ def _build_sums(plan: Plan) -> Callable[[ServerState, ClientData, Reports], tupl
             def skip(total: dict[str, Any]) -> tuple[dict[str, Any], Params]:
                 return total, nothing[1]
 
-            return jax.lax.cond((row.weight != 0) | (row.late_weight != 0), work, skip, total)
+            after: tuple[dict[str, Any], Params] = jax.lax.cond(
+                (row.weight != 0) | (row.late_weight != 0), work, skip, total
+            )
+            return after
 
         def add_chunk(total: dict[str, Any], chunk: Reports) -> tuple[dict[str, Any], Params]:
             sums, controls = jax.vmap(report, in_axes=(None, None, 0))(state, data, chunk)
@@ -385,11 +388,13 @@ def _build_sums(plan: Plan) -> Callable[[ServerState, ClientData, Reports], tupl
             axis_types=(jax.sharding.AxisType.Auto,),
             devices=jax.devices()[: plan.devices],
         )
-        split, whole = jax.sharding.PartitionSpec("clients"), jax.sharding.PartitionSpec()
+        spec: Any = jax.sharding.PartitionSpec
+        split, whole = spec("clients"), spec()
 
         def one_device(state: ServerState, data: ClientData, rows: Reports) -> tuple[dict[str, Any], Params]:
             total, controls = over(state, data, rows)
-            return jax.lax.psum(total, "clients"), controls
+            add_up: Any = jax.lax.psum
+            return add_up(total, "clients"), controls
 
         return jax.shard_map(
             one_device, mesh=mesh, in_specs=(whole, whole, split), out_specs=(whole, split), check_vma=False

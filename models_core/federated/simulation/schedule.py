@@ -128,7 +128,8 @@ class Schedule:
     @property
     def counted(self) -> np.ndarray:
         """Which places hold a report that counts, [steps, reports]."""
-        return (self.weight != 0) | (self.late_weight != 0)
+        counted: np.ndarray = (self.weight != 0) | (self.late_weight != 0)
+        return counted
 
     @property
     def history(self) -> int:

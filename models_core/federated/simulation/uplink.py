@@ -86,7 +86,8 @@ def encode(tree: Params, modulus_bits: int, fraction_bits: int) -> Params:
 
     def one(leaf: Array) -> Array:
         whole = jnp.round(leaf * 2.0**fraction_bits).astype(jnp.int32)
-        return jax.lax.bitcast_convert_type(whole, jnp.uint32) & _mask(modulus_bits)
+        residue: Array = jax.lax.bitcast_convert_type(whole, jnp.uint32) & _mask(modulus_bits)
+        return residue
 
     return jax.tree.map(one, tree)
 
@@ -97,7 +98,7 @@ def decode(tree: Params, modulus_bits: int, fraction_bits: int) -> Params:
     def one(leaf: Array) -> Array:
         residue = leaf & _mask(modulus_bits)
         shift = jnp.uint32(32 - modulus_bits)
-        signed = jax.lax.bitcast_convert_type(residue << shift, jnp.int32) >> shift.astype(jnp.int32)
+        signed: Array = jax.lax.bitcast_convert_type(residue << shift, jnp.int32) >> shift.astype(jnp.int32)
         return signed.astype(jnp.float32) / 2.0**fraction_bits
 
     return jax.tree.map(one, tree)
@@ -107,9 +108,8 @@ def overflows(total: Params, modulus_bits: int, fraction_bits: int) -> Float[Arr
     """How many numbers of a sum lie outside what the modulus can represent."""
     limit = 2.0 ** (modulus_bits - 1 - fraction_bits)
     counts = jax.tree.map(lambda leaf: jnp.sum((jnp.abs(leaf) >= limit).astype(jnp.float32)), total)
-    found: Array = sum(jax.tree.leaves(counts))
-    return found
+    return jnp.sum(jnp.stack(jax.tree.leaves(counts)))
 
 
 def _mask(modulus_bits: int) -> Array:
-    return jnp.uint32(2**modulus_bits - 1)
+    return jnp.asarray(2**modulus_bits - 1, jnp.uint32)
