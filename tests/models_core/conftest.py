@@ -19,8 +19,10 @@ ARRAY_MODULES = (
     "nn.decoder",
     "nn.mlp",
     "nn.moe",
+    "nn.multimodal",
     "nn.norms",
     "nn.sampling",
+    "nn.vision",
     "training",
 )
 install_import_hook([f"models_core.{name}" for name in ARRAY_MODULES], "beartype.beartype")
