@@ -108,10 +108,11 @@ def parse(raw: Any) -> Description:
         text = _text(fields.inner("text_config"), "gemma3_text")
         vision = _vision(fields.inner("vision_config"), fields.whole("mm_tokens_per_image", 256))
         fields.only("tie_word_embeddings", True, None)
+        usual = ImageTokens()
         tokens = ImageTokens(
-            fields.whole("boi_token_index", ImageTokens.begin),
-            fields.whole("eoi_token_index", ImageTokens.end),
-            fields.whole("image_token_index", ImageTokens.soft),
+            fields.whole("boi_token_index", usual.begin),
+            fields.whole("eoi_token_index", usual.end),
+            fields.whole("image_token_index", usual.soft),
         )
         return Description("gemma3", text.config, text.vocabulary, vision, tokens)
     raise invalid("model_type", f"Only gemma, gemma3_text and gemma3 are supported, not {kind!r}.")

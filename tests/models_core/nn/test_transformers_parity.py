@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 
-from models_core.nn import decoder, multimodal, pretrained
+from models_core.nn import cache, decoder, generation, multimodal, pretrained
+from models_core.nn.torch import cache as torch_cache
+from models_core.nn.torch import generation as torch_generation
+from models_core.nn.torch import multimodal as torch_multimodal
 from models_core.nn.torch import pretrained as torch_pretrained
 
 # Of the largest entry. Between the peer's own ways through one text rounding is 3 to 7e-6; the smallest error worth
@@ -102,10 +107,12 @@ def test_left_padded_rows_agree_at_their_tokens(peer: Any) -> None:
     found = pretrained.load(peer.folder)
     what, (_, model) = found.what, torch_pretrained.load(peer.folder)
     if what.vision is None:
-        got = decoder.apply(found.params, what.config, jnp.asarray(tokens), jnp.asarray(positions))
+        got = jax.jit(decoder.apply, static_argnums=1)(
+            found.params, what.config, jnp.asarray(tokens), jnp.asarray(positions)
+        )
         twin = model(torch.from_numpy(tokens), torch.from_numpy(positions))
     else:
-        got = multimodal.apply(
+        got = jax.jit(multimodal.apply, static_argnums=(1, 2, 6))(
             found.params,
             what.config,
             what.vision,
@@ -117,3 +124,55 @@ def test_left_padded_rows_agree_at_their_tokens(peer: Any) -> None:
         twin = model(torch.from_numpy(tokens), torch.from_numpy(peer.pixels), torch.from_numpy(positions))
     close(np.asarray(got)[valid], wanted[valid])
     close(twin.detach().numpy()[valid], wanted[valid])
+
+
+# Two chunks and single tokens, past the windows of 3 and 5; no boundary cuts an image.
+PIECES = (0, 10, 15, 16, 17, 18, 19)
+
+
+def test_cached_chunks_and_single_tokens_agree_with_the_whole(peer: Any) -> None:
+    what = (found := pretrained.load(peer.folder)).what
+    params, text = found.params, found.params if what.vision is None else found.params["text"]
+    tokens = jnp.asarray(peer.tokens)
+    x, blocks = decoder.embed(text, what.config, jnp.where(tokens == SOFT, 0, tokens)), None
+    if what.vision is not None:
+        soft = multimodal.soft_tokens(params, what.vision, jnp.asarray(peer.pixels))
+        x, blocks = (
+            multimodal.embed(text, what.config, tokens, soft, SOFT),
+            multimodal.image_blocks(tokens, SOFT),
+        )
+    extend = jax.jit(cache.extend, static_argnums=1)
+    held, parts = cache.create(what.config, 2, tokens.shape[1]), []
+    for start, stop in itertools.pairwise(PIECES):
+        piece = None if blocks is None else blocks[:, start:stop]
+        out, held = extend(text, what.config, held, x[:, start:stop], piece)
+        parts.append(out)
+    close(decoder.unembed(text, jnp.concatenate(parts, axis=1)), peer.logits)
+
+
+def test_cached_chunks_and_single_tokens_agree_in_pytorch(peer: Any) -> None:
+    what, model = torch_pretrained.load(peer.folder)
+    tokens = torch.from_numpy(peer.tokens)
+    text, blocks = (model, None) if what.vision is None else (model.text, torch_multimodal.image_blocks(tokens, SOFT))
+    with torch.no_grad():
+        x = (
+            text.embed(tokens)
+            if blocks is None
+            else model.embed(tokens, model.soft_tokens(torch.from_numpy(peer.pixels)))
+        )
+        held, parts = torch_cache.Cache(text, 2, tokens.shape[1]), []
+        for start, stop in itertools.pairwise(PIECES):
+            parts.append(held.extend(x[:, start:stop], None if blocks is None else blocks[:, start:stop]))
+        close(text.unembed(torch.cat(parts, dim=1)), peer.logits)
+
+
+def test_greedy_tokens_are_the_peers(peer: Any) -> None:
+    if peer.pixels is not None:
+        pytest.skip("generation from images starts from embedded columns; the cache tests cover it")
+    prompt = peer.tokens[:1, :7]
+    wanted = peer.model.generate(
+        torch.from_numpy(prompt), max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0
+    )[0, 7:].tolist()
+    found, (_, model) = pretrained.load(peer.folder), torch_pretrained.load(peer.folder)
+    assert generation.generate(found.params, found.what.config, [prompt[0].tolist()], max_new=10) == [wanted]
+    assert torch_generation.generate(model, [prompt[0].tolist()], max_new=10) == [wanted]
