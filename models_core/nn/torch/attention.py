@@ -33,14 +33,15 @@ class RmsNorm(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What queries may see: a table (B or 1, T, S), or None where plain causality says it all."""
+    """What queries may see: a table (B or 1, T, S); None for plain causality, or for everything."""
 
     table: Tensor | None
+    causal: bool = True
 
     def fused(self) -> dict[str, Tensor | bool | None]:
         """Arguments of PyTorch's fused attention."""
         if self.table is None:
-            return {"is_causal": True}
+            return {"is_causal": self.causal}
         return {"attn_mask": self.table[:, None]}
 
 
@@ -90,9 +91,10 @@ class Attention(nn.Module):
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         scores = torch.tanh((q * self.scale) @ k.transpose(2, 3) / bound).float() * bound
         table = mask.table
-        if table is None:
+        if table is None and mask.causal:
             table = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None]
-        scores = scores.masked_fill(~table[:, None], torch.finfo(torch.float32).min)
+        if table is not None:
+            scores = scores.masked_fill(~table[:, None], torch.finfo(torch.float32).min)
         return scores.softmax(-1).to(v.dtype) @ v
 
 
