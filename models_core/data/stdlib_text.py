@@ -96,7 +96,8 @@ def decode(tokens: np.ndarray) -> str:
 
 def as_ascii(tokens: np.ndarray) -> np.ndarray:
     """Tokens of the ascii tokenizer for tokens of bytes, one for one."""
-    return np.minimum(tokens, ASCII_VOCABULARY - 1)
+    ascii: np.ndarray = np.minimum(tokens, ASCII_VOCABULARY - 1)
+    return ascii
 
 
 def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray, "rows row"]:

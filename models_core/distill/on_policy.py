@@ -43,7 +43,8 @@ def continued(
         last = jax.lax.dynamic_index_in_dim(x, index - 1, axis=1, keepdims=False)
         logits = decoder.unembed(params, last, config.logit_soft_cap)[:, :vocabulary].astype(jnp.float32) / temperature
         tokens = jax.random.categorical(jax.random.fold_in(key, index), logits).astype(written.dtype)
-        return jax.lax.dynamic_update_index_in_dim(written, tokens, index, axis=1)
+        extended: Array = jax.lax.dynamic_update_index_in_dim(written, tokens, index, axis=1)
+        return extended
 
     blank = jnp.where(jnp.arange(rows.shape[1])[None, :] < prompt, rows, 0)
     written: Int[Array, "batch row"] = jax.lax.stop_gradient(jax.lax.fori_loop(prompt, rows.shape[1], extend, blank))

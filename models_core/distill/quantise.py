@@ -73,6 +73,7 @@ def rounded_kernels(model: Any, kind: Format) -> Any:
 def model_bytes(model: Any, kind: Format | None) -> int:
     """Size of a parameter tree on disk: matrices in the format, everything else in 16 bits; all in 16 without one."""
     sizes = [
-        stored_bytes(*leaf.shape, kind) if kind and leaf.ndim == 2 else 2 * leaf.size for leaf in jax.tree.leaves(model)
+        stored_bytes(leaf.shape[0], leaf.shape[1], kind) if kind and leaf.ndim == 2 else 2 * leaf.size
+        for leaf in jax.tree.leaves(model)
     ]
     return sum(sizes)

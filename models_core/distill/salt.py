@@ -50,8 +50,8 @@ def scores(
 def select(found: Float[np.ndarray, " rows"], *, count: int, least: int) -> Int[np.ndarray, " chosen"]:
     """The rows of the `count` highest finite scores, best first; raises SpecInvalid when fewer than `least` qualify."""
     ranked = np.argsort(-found, kind="stable")
-    chosen = ranked[: max(count, least)]
-    chosen = chosen[np.isfinite(found[chosen])].astype(np.int32)
+    best = ranked[: max(count, least)]
+    chosen: np.ndarray = best[np.isfinite(found[best])].astype(np.int32)
     if len(chosen) < least:
         raise SpecInvalid(
             f"Only {len(chosen)} sequences have enough positions among the scorer's top-k, a batch needs {least}.",
@@ -83,4 +83,5 @@ def judge_rows(
 def terciles(losses: Float[np.ndarray, "rows length"]) -> Int[np.ndarray, "rows length"]:
     """0, 1, 2 for the third of tokens on which the model's loss is lowest, middle and highest."""
     low, high = np.quantile(losses, [1 / 3, 2 / 3])
-    return (losses > low).astype(np.int32) + (losses > high)
+    thirds: np.ndarray = (losses > low).astype(np.int32) + (losses > high)
+    return thirds

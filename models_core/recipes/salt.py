@@ -303,10 +303,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     def rows(index: int) -> np.ndarray:
         if selected is not None and first_order is not None and index < spec.n_kd:
-            return text.train[selected[first_order.at(index)]]
-        return text.train[order.at(index)]
+            chosen: np.ndarray = text.train[selected[first_order.at(index)]]
+            return chosen
+        rows: np.ndarray = text.train[order.at(index)]
+        return rows
 
-    schedules_of = {"step": StepWeight(until=spec.kd_share), "linear": LinearWeight(until=spec.kd_share)}
+    schedules_of: dict[str, StepWeight | LinearWeight] = {
+        "step": StepWeight(until=spec.kd_share),
+        "linear": LinearWeight(until=spec.kd_share),
+    }
     divergence = ForwardKL(temperature=spec.temperature, t_squared=spec.t_squared, soft_weight=spec.soft_weight)
     lessons = Lessons(
         Objective(divergence, spec.student, spec.teacher),

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
 from models_core import optim
 from models_core.data.order import BatchOrder
 from models_core.nn import decoder
 from models_core.nn.configs import DecoderConfig
-from models_core.optim import OptimizerOptions
+from models_core.optim._options import OptimizerOptions
 from models_core.training import schedules
 from models_core.training.evaluation import build_evaluation
 from models_core.training.phases import Phase
@@ -28,7 +29,8 @@ METRICS = {"loss": "teacher/loss", "grad_norm": "optim/grad_norm"}
 def next_token_losses(params: Any, config: DecoderConfig, rows: jax.Array) -> jax.Array:
     """-log probability of every token after a row's first, [batch, length]."""
     logits = decoder.apply(params, config, rows[:, :-1]).astype(jnp.float32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:])
+    losses: Array = optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:])
+    return losses
 
 
 def text_evaluation(config: DecoderConfig, key: str, rows: np.ndarray) -> Callable[[Any], dict[str, float]]:

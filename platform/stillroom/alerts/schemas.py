@@ -149,7 +149,7 @@ class WebhookList(Schema):
     next_cursor: str | None = None
 
 
-class AttemptOut(Schema):
+class DeliveryAttemptOut(Schema):
     at: datetime
     status: int | None
     error: str
@@ -165,7 +165,7 @@ class DeliveryOut(Schema):
     next_at: datetime | None
     delivered_at: datetime | None
     created_at: datetime
-    log: list[AttemptOut]
+    log: list[DeliveryAttemptOut]
 
 
 class DeliveryList(Schema):

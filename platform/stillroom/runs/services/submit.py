@@ -237,15 +237,15 @@ def external_run_start(
     values = {"name": name or "external run", "tags": tags, "notes": notes, "spec": spec, "parent_id": parent}
     if not idempotency_key:
         return _create_external(member, project, values, lease_s)
-    earlier = Run.objects.filter(idempotency_key=idempotency_key).first()
+    earlier = Run.everything.filter(idempotency_key=idempotency_key).first()
     if earlier is None:
         keyed = {**values, "idempotency_key": idempotency_key, "idempotency_hash": fingerprint}
         try:
             with transaction.atomic():
                 return _create_external(member, project, keyed, lease_s)
         except IntegrityError:  # the same request arrived twice at once; the other one was first
-            earlier = Run.objects.get(idempotency_key=idempotency_key)
-    _same(earlier.idempotency_hash, fingerprint)
+            earlier = Run.everything.get(idempotency_key=idempotency_key)
+    _same(earlier, fingerprint)
     return earlier
 
 

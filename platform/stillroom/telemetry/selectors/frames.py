@@ -103,7 +103,7 @@ def _outline(key: str, rows: list[tuple[int, int, Any, Any]], limits: dict[int, 
     counts = np.ones(len(rows), np.int64)
     counts[framed] = sizes
     starts = np.cumsum(counts) - counts
-    table = np.zeros(int(counts.sum()), read.dtype)
+    table: np.ndarray[Any, Any] = np.zeros(int(counts.sum()), read.dtype)
     is_read = np.repeat(framed, counts)
     table[is_read] = read
     places = starts[~framed].tolist()
