@@ -1903,16 +1903,24 @@ export interface components {
         /** AttemptOut */
         AttemptOut: {
             /**
-             * At
+             * Assigned At
              * Format: date-time
              */
-            at: string;
-            /** Error */
-            error: string;
-            /** Ms */
-            ms: number;
-            /** Status */
-            status: number | null;
+            assigned_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Epoch */
+            epoch: number;
+            /** Node */
+            node: string;
+            /** Number */
+            number: number;
+            /** Outcome */
+            outcome: string;
+            /** Resume Step */
+            resume_step: number | null;
+            /** Started At */
+            started_at: string | null;
         };
         /** AuditList */
         AuditList: {
@@ -2248,6 +2256,20 @@ export interface components {
             /** Tau */
             tau: number;
         };
+        /** DeliveryAttemptOut */
+        DeliveryAttemptOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Error */
+            error: string;
+            /** Ms */
+            ms: number;
+            /** Status */
+            status: number | null;
+        };
         /** DeliveryList */
         DeliveryList: {
             /** Items */
@@ -2271,7 +2293,7 @@ export interface components {
             /** Id */
             id: string;
             /** Log */
-            log: components["schemas"]["AttemptOut"][];
+            log: components["schemas"]["DeliveryAttemptOut"][];
             /** Next At */
             next_at: string | null;
             /** Run */
