@@ -37,4 +37,5 @@ def load_images(folder: Path, train: Sequence[str], test: str, *, label_bytes: i
         for name in (*train, test)
     ]
     x, y = (np.concatenate([part[index] for part in parts[:-1]]) for index in (0, 1))
-    return Images(SIDE, x, y, *parts[-1], channels=CHANNELS, classes=classes)
+    test_x, test_y = parts[-1]
+    return Images(SIDE, x, y, test_x, test_y, channels=CHANNELS, classes=classes)

@@ -60,4 +60,5 @@ def load_images(
             raise DataInvalid(f"The labels of {name} are not all in {first_label} .. {first_label + classes - 1}.")
         upright = images.transpose(0, 2, 1) if transposed else images
         parts += [upright.reshape(len(images), -1).astype(np.float32) / np.float32(255), numbers]
-    return Images(side, *parts, classes=classes)
+    train_x, train_y, test_x, test_y = parts
+    return Images(side, train_x, train_y, test_x, test_y, classes=classes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -67,8 +68,8 @@ def load(
     return Writers(tuple(names), np.concatenate(xs), np.concatenate(ys), clients, classes)
 
 
-def _client(group: object, where: str, dataset_type: type, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = (group[key] for key in ("pixels", "label"))  # type: ignore[index]
+def _client(group: Any, where: str, dataset_type: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = (group[key] for key in ("pixels", "label"))
     if not (isinstance(pixels, dataset_type) and isinstance(labels, dataset_type)):
         raise DataInvalid(f"{where} has no arrays pixels and label.")
     shape = tuple(pixels.shape)

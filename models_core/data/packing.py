@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Packed:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def batch(self, rows: Int32[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Int[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
         """The chosen rows, by field name."""
         return {name: getattr(self, name)[rows] for name in ("inputs", "targets", "segments", "positions", "valid")}
 
@@ -86,10 +86,10 @@ def pack_documents(documents: Sequence[Int32[np.ndarray, " _"]], length: int, *,
         start = 0
         for segment, index in enumerate(members, 1):
             inputs, targets = pieces[index]
-            place = slice(start, start + len(targets))
-            packed.inputs[row, place], packed.targets[row, place] = inputs, targets
-            packed.segments[row, place], packed.valid[row, place] = segment, 1
-            packed.positions[row, place] = np.arange(len(targets))
+            span = slice(start, start + len(targets))
+            packed.inputs[row, span], packed.targets[row, span] = inputs, targets
+            packed.segments[row, span], packed.valid[row, span] = segment, 1
+            packed.positions[row, span] = np.arange(len(targets))
             start += len(targets)
         packed.positions[row, start:] = np.arange(length - start)
     return packed

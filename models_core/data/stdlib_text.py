@@ -28,6 +28,8 @@ SOURCE = Source(
 PAD, BOS, EOS = 0, 1, 2
 _FIRST_BYTE = 3
 VOCABULARY = _FIRST_BYTE + 256
+# A second tokenizer: the specials, the bytes below 128, and one id for all others.
+ASCII_VOCABULARY = _FIRST_BYTE + 128 + 1
 
 _LEFT_OUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
@@ -90,6 +92,12 @@ def decode(tokens: np.ndarray) -> str:
     """The text of tokens; specials are left out and broken UTF-8 is replaced."""
     kept = tokens[tokens >= _FIRST_BYTE] - _FIRST_BYTE
     return kept.astype(np.uint8).tobytes().decode(errors="replace")
+
+
+def as_ascii(tokens: np.ndarray) -> np.ndarray:
+    """Tokens of the ascii tokenizer for tokens of bytes, one for one."""
+    ascii: np.ndarray = np.minimum(tokens, ASCII_VOCABULARY - 1)
+    return ascii
 
 
 def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray, "rows row"]:

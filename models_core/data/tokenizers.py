@@ -172,16 +172,14 @@ def train(kind: Literal["bpe", "unigram"], texts: Iterable[str], vocabulary: int
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    shared = {
+    shared: dict[str, Any] = {
         "vocab_size": vocabulary,
         "special_tokens": list(_SPECIALS),
         "initial_alphabet": alphabet,
         "show_progress": False,
     }
-    if kind == "bpe":
-        library, trainer = Library(models.BPE()), trainers.BpeTrainer(**shared)
-    else:
-        library, trainer = Library(models.Unigram()), trainers.UnigramTrainer(**shared)
+    library: Any = Library(models.BPE() if kind == "bpe" else models.Unigram())
+    trainer: Any = trainers.BpeTrainer(**shared) if kind == "bpe" else trainers.UnigramTrainer(**shared)
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
     try:

@@ -9,6 +9,7 @@ from pydantic import Field
 from models_core.spec import Spec, field
 
 if TYPE_CHECKING:
+    from models_core.data.synthetic_writers import Knobs
     from models_core.federated.simulation.federation import Federation
 
 DataName = Literal["digits", "mnist5k", "cifar10", "cifar100", "synthetic_writers", "federated_emnist"]
@@ -178,7 +179,7 @@ def assemble(data: DataName, options: PartitionOptions, clients: int, *, seed: i
     return federation.of_images(images, parts)
 
 
-def writer_knobs(options: SyntheticWriters, writers: int) -> object:
+def writer_knobs(options: SyntheticWriters, writers: int) -> Knobs:
     """The generator's knobs."""
     from models_core.data.synthetic_writers import Knobs
 

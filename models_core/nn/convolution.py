@@ -24,7 +24,8 @@ Formulation = Literal["auto", "native", "patches"]
 def init_kernel(key: Key[Array, ""], size: int, channels: int, outputs: int) -> Float[Array, "size size _ _"]:
     """Normal with variance 2 / (size^2 channels) (He et al., "Delving deep into rectifiers", ICCV 2015)."""
     fan_in = size * size * channels
-    return jax.random.normal(key, (size, size, channels, outputs)) * (2 / fan_in) ** 0.5
+    kernel: Array = jax.random.normal(key, (size, size, channels, outputs)) * (2 / fan_in) ** 0.5
+    return kernel
 
 
 def convolve(

@@ -41,7 +41,8 @@ def init(
     keys = iter(jax.random.split(key, 3 + 4 * layers))
 
     def kernel(inputs: int, outputs: int) -> Array:
-        return jax.random.truncated_normal(next(keys), -2, 2, (inputs, outputs)) * 0.02
+        drawn: Array = jax.random.truncated_normal(next(keys), -2, 2, (inputs, outputs)) * 0.02
+        return drawn
 
     def dense(inputs: int, outputs: int) -> Params:
         return {"kernel": kernel(inputs, outputs), "bias": jnp.zeros(outputs)}
@@ -84,8 +85,9 @@ def apply(
         h_BTD = h_BTD + _attention(block, _layer_norm(block["attention_norm"], h_BTD), heads)
         inner = jax.nn.gelu(_dense(block["up"], _layer_norm(block["mlp_norm"], h_BTD)), approximate=False)
         h_BTD = h_BTD + _dense(block["down"], inner)
-    logits: Array = _layer_norm(params["final_norm"], h_BTD)[:, 0] @ params["head"]["kernel"]
-    return logits + params["head"]["bias"][None]
+    summary = _layer_norm(params["final_norm"], h_BTD)[:, 0]
+    logits: Array = summary @ params["head"]["kernel"] + params["head"]["bias"][None]
+    return logits
 
 
 def _attention(block: Params, x_BTD: Array, heads: int) -> Array:
@@ -107,4 +109,5 @@ def _layer_norm(layer: Params, x: Array) -> Array:
     centred = exact - jnp.mean(exact, axis=-1, keepdims=True)
     unit = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + EPS)
     scaled = unit * layer["scale"][None, None].astype(jnp.float32) + layer["bias"][None, None].astype(jnp.float32)
-    return scaled.astype(x.dtype)
+    out: Array = scaled.astype(x.dtype)
+    return out

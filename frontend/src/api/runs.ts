@@ -9,6 +9,7 @@ import type { RunChange } from "@/lib/live";
 import { api, body } from "./http";
 import type {
   Artifact,
+  Completion,
   LogPage,
   NewRun,
   NewStudy,
@@ -86,6 +87,21 @@ export const orgRunsQuery = (org: string, filter: RunListFilter) =>
       body(
         api.GET("/api/v1/runs", { params: { query: { org, limit: 200, ...filter } }, signal }),
       ) as Promise<RunPage>,
+    placeholderData: keepPreviousData,
+  });
+
+/** What may come next at a place in a query. */
+export const completionQuery = (org: string, project: string, q: string, place: number) =>
+  queryOptions({
+    queryKey: ["completion", org, project, q.slice(0, place)],
+    queryFn: ({ signal }) =>
+      body<Completion>(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/query/complete", {
+          params: { path: { org, project }, query: { q, at: Math.min(place, q.length) } },
+          signal,
+        }),
+      ),
+    staleTime: 30_000,
     placeholderData: keepPreviousData,
   });
 

@@ -32,6 +32,9 @@ export type Recipe = Omit<S["RecipeOut"], "examples" | "templates"> & {
 };
 export type RecipeDetail = Recipe & { readonly schema: JsonObject };
 
+export type Scores = S["ScoresOut"];
+export type Completion = S["CompletionOut"];
+
 export interface MetricSummary {
   readonly last: WireNumber | null;
   readonly min: WireNumber | null;

@@ -160,12 +160,13 @@ def build_advance(
     ) -> tuple[Pair, dict[str, Array]]:
         def step(pair: Pair, rows: tuple[engine.Reports, engine.Reports]) -> tuple[Pair, dict[str, Array]]:
             shapes = jax.eval_shape(lambda p: round_of(p, small_data, large_data, images, rows)[1], pair)
-            return jax.lax.cond(
+            done: tuple[Pair, dict[str, Array]] = jax.lax.cond(
                 rows[0].active,
                 lambda pair: round_of(pair, small_data, large_data, images, rows),
                 lambda pair: (pair, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)),
                 pair,
             )
+            return done
 
         return jax.lax.scan(step, pair, (small_reports, large_reports))
 

@@ -219,6 +219,7 @@ def build_model(spec: Any, federation: Federation, key: jax.Array) -> tuple[clie
 
 def build_uplink(spec: Parts) -> Uplink:
     """Compression, clipping, noise and secure sums of the spec."""
+    compress: Callable[[Any, Any], Any] | None
     match spec.compression:
         case top_k.Options():
             compress = top_k.build(spec.compression)

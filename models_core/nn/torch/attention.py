@@ -33,14 +33,15 @@ class RmsNorm(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What queries may see: a table (B or 1, T, S), or None where plain causality says it all."""
+    """What queries may see: a table (B or 1, T, S); None for plain causality, or for everything."""
 
     table: Tensor | None
+    causal: bool = True
 
     def fused(self) -> dict[str, Tensor | bool | None]:
         """Arguments of PyTorch's fused attention."""
         if self.table is None:
-            return {"is_causal": True}
+            return {"is_causal": self.causal}
         return {"attn_mask": self.table[:, None]}
 
 
@@ -62,7 +63,7 @@ class Attention(nn.Module):
         """Queries (B, N, T, H), keys and values (B, K, T, H), normalised and rotated; the scale is left to `read`."""
         config, (batch, time, _) = self.config, x.shape
         heads = F.linear(x, self.qkv).view(batch, time, -1, config.head_dim)
-        q, k, v = heads.split([config.n_heads, config.n_kv_heads, config.n_kv_heads], dim=2)
+        q, k, v = torch.split(heads, [config.n_heads, config.n_kv_heads, config.n_kv_heads], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         return rotate(q, rotation).transpose(1, 2), rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)
@@ -90,9 +91,10 @@ class Attention(nn.Module):
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         scores = torch.tanh((q * self.scale) @ k.transpose(2, 3) / bound).float() * bound
         table = mask.table
-        if table is None:
+        if table is None and mask.causal:
             table = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None]
-        scores = scores.masked_fill(~table[:, None], torch.finfo(torch.float32).min)
+        if table is not None:
+            scores = scores.masked_fill(~table[:, None], torch.finfo(torch.float32).min)
         return scores.softmax(-1).to(v.dtype) @ v
 
 
@@ -131,16 +133,22 @@ def causal_mask(
 
 
 def masks(
-    config: DecoderConfig, positions: Tensor | None, time: int, blocks: Tensor | None, device: torch.device
+    config: DecoderConfig,
+    positions: Tensor | None,
+    time: int,
+    blocks: Tensor | None,
+    device: torch.device,
+    segments: Tensor | None = None,
 ) -> dict[bool, Mask]:
-    """Masks of global (True) and local (False) layers of a text that attends to itself."""
-    plain = positions is None and blocks is None
+    """Masks of global (True) and local (False) layers of a text that attends to itself, inside its segments."""
+    plain = positions is None and blocks is None and segments is None
     places = torch.arange(time, device=device)[None] if positions is None else positions
     if plain and config.window >= time:
         return {True: Mask(None), False: Mask(None)}
-    local = (
-        Mask(causal_mask(places, places, config.window, blocks, blocks))
-        if config.n_global < config.n_layers
-        else Mask(None)
-    )
-    return {True: Mask(None) if plain else Mask(causal_mask(places, places, None, blocks, blocks)), False: local}
+
+    def table(window: int | None) -> Mask:
+        seen = causal_mask(places, places, window, blocks, blocks)
+        return Mask(seen if segments is None else seen & (segments[:, :, None] == segments[:, None, :]))
+
+    local = table(config.window) if config.n_global < config.n_layers else Mask(None)
+    return {True: Mask(None) if plain else table(None), False: local}

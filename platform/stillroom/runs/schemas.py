@@ -168,6 +168,7 @@ class RunPatch(StrictSchema):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
     tags: Tags | None = None
     notes: Notes | None = None
+    spec: dict[str, Any] | None = None
 
 
 class CloneIn(StrictSchema):
@@ -178,6 +179,19 @@ class CloneIn(StrictSchema):
 
 class FinishIn(StrictSchema):
     state: Literal["SUCCEEDED", "FAILED", "CANCELLED"]
+
+
+class ReopenIn(StrictSchema):
+    writer: Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[\w.-]+$")]
+    after_epoch: Annotated[int, Field(ge=1, strict=True)] | None = None
+    step: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
+
+
+class ReopenOut(Schema):
+    epoch: int
+    last_seq: int
+    previous_epoch: int
+    previous_last_seq: int
 
 
 class ReasonOut(Schema):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, FilteredRelation, Q, QuerySet
 
+from models_core.events import encode_float
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.intervals import interval
 from stillroom.core.pagination import decode_cursor, encode_cursor
@@ -26,6 +27,8 @@ from stillroom.tenants.doors import Passage
 from stillroom.tenants.policies import Can
 
 SORTS = {"created_at": "created_at", "name": "name", "state": "state", "started_at": "started_at", "seed": "seed"}
+# Sorting by a metric's last, lowest or highest value: "metric:eval/loss", "min:eval/loss", "max:eval/loss".
+SUMMARY_SORTS = {"metric": "last", "min": "low", "max": "high"}
 
 
 @contextmanager
@@ -67,7 +70,8 @@ def project_get(slug: str) -> Project:
 def projects() -> QuerySet[Project]:
     """The tenant's projects with counts of runs. One query."""
     return Project.objects.annotate(
-        run_count=Count("runs"), active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE]))
+        run_count=Count("runs", filter=Q(runs__trashed_at__isnull=True)),
+        active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE])),
     ).order_by("slug")
 
 
@@ -132,27 +136,34 @@ def filtered(wanted: RunFilter) -> QuerySet[Run]:
 
 
 def run_page(wanted: RunFilter, *, columns: list[str], cursor: str | None, limit: int, grouped: bool) -> RunPage:
-    """A page of runs. At most five queries, whatever the number of runs and metrics."""
+    """A page of runs. At most six queries, whatever the number of runs and metrics.
+
+    Ids and sort values alone are sorted; whole runs are read for the page only.
+    """
     found = filtered(wanted)
     total = found.count()
-    found, value = _ordered(found, wanted.sort)
+    found, column = _ordered(found.select_related(None), wanted.sort)
     if cursor:
         found = _after(found, decode_cursor(cursor, length=2), wanted.sort)
-    rows = list(found[: limit + 1])
-    more = len(rows) > limit
-    rows = rows[:limit]
-    following = encode_cursor([_json(value(rows[-1])), rows[-1].id]) if more else None
+    places = list(found.values_list("id", column)[: limit + 1])
+    more = len(places) > limit
+    places = places[:limit]
+    following = encode_cursor([_json(places[-1][1]), places[-1][0]]) if more else None
+    whole = runs().in_bulk([run_id for run_id, _ in places])
+    rows = [whole[run_id] for run_id, _ in places if run_id in whole]
     page = RunPage(rows, summaries([run.id for run in rows], columns), following, total)
     if grouped:
         page.groups = groups(filtered(wanted), columns)
     return page
 
 
-def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
+def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], str]:
+    """The runs in order, and the name of the column that they are sorted by."""
     name = sort.removeprefix("-")
-    if name.startswith("metric:"):
-        best = Series.objects.filter(run=OuterRef("pk"), key=name.removeprefix("metric:")).values("last")[:1]
-        found = found.annotate(sort_value=Subquery(best, output_field=FloatField()))
+    kind, _, key = name.partition(":")
+    if kind in SUMMARY_SORTS and key:
+        found = found.annotate(sort_series=FilteredRelation("series", condition=Q(series__key=key)))
+        found = found.annotate(sort_value=F(f"sort_series__{SUMMARY_SORTS[kind]}"))
         column = "sort_value"
     elif name in SORTS:
         column = SORTS[name]
@@ -160,7 +171,7 @@ def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
         found = found.annotate(sort_value=_sort_value(name))
         column = "sort_value"
     order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
-    return found.order_by(order, "-id"), lambda run: getattr(run, column)
+    return found.order_by(order, "-id"), column
 
 
 def _sort_value(name: str) -> Any:
@@ -185,6 +196,8 @@ def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return encode_float(value)
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 STEPS = 3
 NAMES = sorted(catalog.recipes())
 # Real time differs from run to run; everything else may not.
-CLOCK_UNITS = {"s", "examples/s", "tokens/s", "steps/s"}
+CLOCK_UNITS = {"s", "examples/s", "tokens/s", "steps/s", "share of peak"}
 SMALLER = {
     "steps": STEPS,
     "teacher_steps": 2,
@@ -34,6 +34,7 @@ SMALLER = {
     "steps_per_call": 1,
     "train_bytes": 20_000,
     "length": 16,
+    "sample_tokens": 8,
     "batch_size": 8,
     "clients": 14,
     "hidden": (8,),

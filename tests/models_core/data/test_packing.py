@@ -62,16 +62,17 @@ def test_a_packed_document_has_the_logits_it_has_alone(lengths: list[int]) -> No
     params = decoder.init(jax.random.key(0), NANO.model_copy(update={"n_layers": 2, "global_every": 2}), 40)
     config = NANO.model_copy(update={"n_layers": 2, "global_every": 2})
     apply = jax.jit(decoder.apply, static_argnums=1)
-    together = apply(params, config, *(jnp.asarray(x) for x in (packed.inputs, packed.positions, packed.segments)))
+    inputs, positions, segments = (jnp.asarray(x) for x in (packed.inputs, packed.positions, packed.segments))
+    together = apply(params, config, inputs, positions, segments=segments)
     for row in range(len(packed)):
         for segment in range(1, packed.segments[row].max() + 1):
             places = packed.segments[row] == segment
             # On its own, in a row of the same shape, so that one compilation serves all.
             alone = np.zeros((len(packed), 20), np.int32)
             alone[0, : places.sum()] = packed.inputs[row, places]
-            logits = apply(params, config, jnp.asarray(alone), jnp.arange(20)[None], jnp.ones_like(jnp.asarray(alone)))
+            logits = apply(params, config, jnp.asarray(alone))
             np.testing.assert_allclose(logits[0, : places.sum()], together[row, places], rtol=1e-4, atol=1e-4)
     # Control: without the segments they do see each other.
     if packed.segments.max() > 1:
-        mixed = apply(params, config, jnp.asarray(packed.inputs), jnp.asarray(packed.positions))
+        mixed = apply(params, config, inputs, positions)
         assert np.abs(np.asarray(mixed - together)).max() > 1e-2

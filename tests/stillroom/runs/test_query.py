@@ -1,4 +1,4 @@
-"""The search language: what it finds, against a plain Python reading of the same clauses, and where its errors point."""
+"""The search language: what it finds, against a plain Python reading of it, and where its errors point."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def world(cast: Cast) -> Cast:
         for facts in FACTS:
             run = Run.objects.create(
                 tenant_id=cast.ada.tenant, project=project, name=facts.name, external=True, state=facts.state,
-                spec=facts.params, tags=facts.tags, seed=facts.seed, started_at=now, ended_at=now + timedelta(minutes=1),
+                spec=facts.params, tags=facts.tags, seed=facts.seed, started_at=now,
+                ended_at=now + timedelta(minutes=1),
             )  # fmt: skip
             RunFence.objects.create(tenant_id=cast.ada.tenant, run=run)
             for key, value in facts.metrics.items():
@@ -210,8 +211,9 @@ def test_generated_queries_find_what_plain_python_finds(world: Cast) -> None:
 def test_any_text_is_understood_or_refused_with_a_place(world: Cast) -> None:
     pieces = st.lists(
         st.sampled_from(
-            ["metrics.", "loss", " ", "<", ">=", "'", '"', "`", "(", ")", ",", "AND ", " or ", "not ", "in", "like", "~",
-             "7d", "1e999", "x", "null", "is ", ".", "=", "!", "tags.", "created", NASTY, "\\", "%s", "%", "{", "\x00", "é"]
+            ["metrics.", "loss", " ", "<", ">=", "'", '"', "`", "(", ")", ",", "AND ", " or ", "not ", "in", "like",
+             "~", "7d", "1e999", "x", "null", "is ", ".", "=", "!", "tags.", "created", NASTY, "\\", "%s", "%", "{",
+             "\x00", "é"]
         ),
         max_size=12,
     ).map("".join)  # fmt: skip
@@ -227,12 +229,14 @@ def test_any_text_is_understood_or_refused_with_a_place(world: Cast) -> None:
     def check(text: str) -> None:
         try:
             found(world, text)
-        except QueryError as error:
-            assert 1 <= error.extra["column"] <= len(text) + 1
-            assert error.extra["caret"].count("\n") == 1
+        except QueryError as refusal:
+            places.append((refusal.extra["column"], len(text), refusal.extra["caret"].count("\n")))
         assert is_query(text) in (True, False)
 
+    places: list[tuple[int, int, int]] = []
     check()
+    assert places
+    assert all(1 <= column <= length + 1 and lines == 1 for column, length, lines in places)
     assert found(world, "name != 'x'") == {facts.name for facts in FACTS}, "nothing was dropped"
 
 
@@ -363,11 +367,13 @@ def test_ten_thousand_runs_are_searched_through_indexes(world: Cast) -> None:
     with superuser() as connection:
         connection.execute("set session_replication_role = replica")
         connection.execute(
-            "insert into run (id, tenant_id, project_id, name, state, external, spec, tags, seed, created_at, started_at, "
-            "ended_at, arm, notes, recipe, recipe_version, spec_hash, intent, epoch, attempt, max_attempts, priority, "
-            "req_kind, req_devices, time_limit_s, node_name, reason_code, reason, waiting_code, waiting, idempotency_hash) "
+            "insert into run (id, tenant_id, project_id, name, state, external, spec, tags, seed, created_at, "
+            "started_at, ended_at, arm, notes, recipe, recipe_version, spec_hash, intent, epoch, attempt, "
+            "max_attempts, priority, req_kind, req_devices, time_limit_s, node_name, reason_code, reason, "
+            "waiting_code, waiting, idempotency_hash) "
             "select 'r_' || lpad(i::text, 10, '0'), p.tenant_id, p.id, 'run ' || i, 'SUCCEEDED', true, "
-            "jsonb_build_object('lr', (i %% 7)::text, 'opt', 'adam'), '{}', i %% 5, now() - i * interval '1 minute', now(), "
+            "jsonb_build_object('lr', (i %% 7)::text, 'opt', 'adam'), '{}', i %% 5, now() - i * interval '1 minute', "
+            "now(), "
             "now(), '', '', '', '', '', 'run', 1, 1, 1, 0, '', 0, 0, '', '', '', '', '', '' "
             "from generate_series(1, 10000) i, project p where p.tenant_id = %s",
             [world.ada.tenant],

@@ -1,6 +1,7 @@
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { useNavigate, useParams } from "react-router";
+import { ApiError } from "@/api/http";
 import { projectsQuery } from "@/api/orgs";
 import { recipesQuery } from "@/api/recipes";
 import { applyRunChange, runPagesQuery, seriesQuery } from "@/api/runs";
@@ -16,6 +17,7 @@ import { PageFrame } from "@/ui/PageFrame";
 import { BulkBar, compareUrl } from "./BulkBar";
 import { sparkColumn, tableColumns } from "./columns";
 import { ProjectTabs } from "./ProjectTabs";
+import { QueryBox } from "./QueryBox";
 import { rowsOf, runsIn, sortGroups, type Row } from "./rows";
 import { RunsTable } from "./RunsTable";
 import { RunsTools } from "./RunsTools";
@@ -183,6 +185,7 @@ export function RunsPage() {
     { key: "Escape", does: "Clear the selection", run: () => url.set({ sel: null }) },
   ]);
 
+  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
   const total = pages?.[0]?.total ?? 0;
   const name = here === undefined || here.name === "" ? project : here.name;
   return (
@@ -202,8 +205,19 @@ export function RunsPage() {
           url={url}
           choices={choices}
           keys={keys}
-          count={
-            list.data === undefined ? "" : `${formatInteger(total)} of ${plural(here?.runs ?? total, "run")}`
+          query={
+            <QueryBox
+              org={org}
+              project={project}
+              value={url.get("q")}
+              onChange={(text) => url.set({ q: text })}
+              error={misread}
+              count={
+                list.data === undefined
+                  ? ""
+                  : `${formatInteger(total)} of ${plural(here?.runs ?? total, "run")}`
+              }
+            />
           }
           fresh={fresh}
           onFresh={() => {
@@ -212,7 +226,9 @@ export function RunsPage() {
             void client.invalidateQueries({ queryKey: ["projects", org] });
           }}
         />
-        {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
+        {list.isError && misread === null && (
+          <ErrorNote error={list.error} retry={() => void list.refetch()} />
+        )}
         {list.isPending && <Skeleton lines={10} />}
         {list.isSuccess && rows.length === 0 && (
           <NoRuns

@@ -9,12 +9,14 @@ from ninja import Status
 
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
 from stillroom.runs.api.runs import Key
+from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.catalog import spec_merge, template_get
 from stillroom.runs.models import Study
 from stillroom.runs.schemas import StoppedOut, StudyIn, StudyList, StudyOut
 from stillroom.runs.selectors import project_get, study_access
 from stillroom.runs.services.control import study_cancel
 from stillroom.runs.services.submit import Request, body_hash, study_submit
+from stillroom.runs.services.trash import item_trash
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -108,3 +110,10 @@ def study_stop(request: DoorRequest, study: str) -> object:
     """Cancel every run of the study that has not ended."""
     with study_access(request.door, study) as (member, found):
         return {"stopped": study_cancel(study=found, member=member)}
+
+
+@door.delete("/studies/{study}", needs=Can.RUN_EDIT, response=TrashedOut)
+def study_delete(request: DoorRequest, study: str) -> object:
+    """Move a study with its runs, which have all ended, to the trash."""
+    with study_access(request.door, study) as (member, found):
+        return TrashedOut.of(item_trash(item=found, actor=member.email))

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from stillroom.runs.query import values
 from stillroom.runs.query.fields import Resolver, Source
-from stillroom.runs.query.tree import Clause, Either, Every, Node, Not, Order, QueryError, Value
+from stillroom.runs.query.tree import Clause, Every, Node, Not, Order, QueryError, Value
 
 COMPARE = frozenset({"=", "!=", "<", "<=", ">", ">="})
 TEXT = frozenset({"=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN", "~", "~*", "!~"})
@@ -72,6 +72,8 @@ class _Compiler:
             return self.metric(clause, source)
         if clause.operator in ("IS NULL", "IS NOT NULL"):
             self.params += source.params
+            if source.rows:
+                return f"({'not ' if clause.operator == 'IS NULL' else ''}exists {source.sql})"
             return f"({source.sql} {clause.operator.lower()})"
         if source.kind in ("number", "span", "time"):
             return self.measured(clause, source)
@@ -130,13 +132,17 @@ class _Compiler:
         self.params += source.params
         if operator in ("IN", "NOT IN"):
             self.params.append(texts)
-            test = "= any(%s)" if operator == "IN" else "<> all(%s)"
-            return f"coalesce({source.sql} {test}, false)"
+            return self.tested(source, "= any(%s)" if operator == "IN" else "<> all(%s)")
         self.params.append(texts[0])
         if operator in ("~", "~*", "!~"):
             self.pattern(clause.values[0])
         escape = " escape ''" if operator.endswith("LIKE") else ""
-        return f"coalesce({source.sql} {SQL_OF.get(operator, operator)} %s{escape}, false)"
+        return self.tested(source, f"{SQL_OF.get(operator, operator)} %s{escape}")
+
+    def tested(self, source: Source, test: str) -> str:
+        if source.rows:
+            return f"exists (select 1 from {source.sql} as found(value) where found.value {test})"
+        return f"coalesce({source.sql} {test}, false)"
 
     def word(self, source: Source, value: Value, operator: str) -> str:
         if source.strict and not value.quoted:

@@ -46,7 +46,7 @@ def complete(text: str, at: int, keys: Keys) -> tuple[int, list[Suggestion]]:
         check(head)
         state = parser().parse_interactive(head[:start])
         state.exhaust_lexer()
-        accepted = state.accepts()
+        accepted: set[str] = state.accepts()  # type: ignore[no-untyped-call]
     except (UnexpectedInput, QueryError):
         return start, []
     options: list[Suggestion] = []

@@ -19,13 +19,15 @@ column of `series` under a key.
 class Source:
     """Where a value is read. For a metric `sql` is a column of `series` and `params` holds the key.
 
-    strict: text must stand in quotes and is compared as text only (MLflow's rule). options: every legal value.
+    strict: text must stand in quotes and is compared as text only (MLflow's rule). rows: `sql` is a query of several
+    values, of which any may fit. options: every legal value.
     """
 
     kind: Kind
     sql: str
     params: tuple[object, ...] = ()
     strict: bool = False
+    rows: bool = False
     options: tuple[str, ...] = ()
     rewrite: Callable[[str], str] | None = None
 

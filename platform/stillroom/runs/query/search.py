@@ -39,7 +39,7 @@ def satisfying(found: QuerySet[Run], text: str, *, fields: Resolver = resolve) -
     condition = compiled(parse(text), text=text, resolve=fields, now=timezone.now())
     for value in condition.patterns:
         _try_pattern(text, value)
-    return found.filter(RawSQL(condition.sql, condition.params, BooleanField()))  # type: ignore[arg-type]
+    return found.filter(RawSQL(condition.sql, condition.params, BooleanField()))
 
 
 def ordering(text: str, *, fields: Resolver = resolve) -> tuple[Any, bool]:
