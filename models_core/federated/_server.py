@@ -162,8 +162,9 @@ def _adaptive(
     import jax.numpy as jnp
 
     def init(params: Any) -> Any:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return {"m": zeros, "v": zeros, "count": jnp.zeros((), jnp.int32)}
+        # Not one tree twice: the state's buffers are given away to the next step.
+        m, v = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return {"m": m, "v": v, "count": jnp.zeros((), jnp.int32)}
 
     def apply(params: Any, state: Any, change: Any) -> tuple[Any, Any]:
         count = state["count"] + 1
