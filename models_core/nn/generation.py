@@ -96,7 +96,8 @@ def _loop(
 
     def goes_on(carry: Any) -> Bool[Array, ""]:
         index, _, _, _, lengths = carry
-        return (index < max_new) & ~jnp.all(lengths < index)
+        more: Bool[Array, ""] = (index < max_new) & ~jnp.all(lengths < index)
+        return more
 
     def advance(carry: Any) -> Any:
         index, cache, logits, made, lengths = carry

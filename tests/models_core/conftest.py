@@ -25,7 +25,6 @@ ARRAY_MODULES = (
     "nn.multimodal",
     "nn.norms",
     "nn.sampling",
-    "nn.segments",
     "nn.vision",
     "training",
 )

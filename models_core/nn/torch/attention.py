@@ -63,7 +63,7 @@ class Attention(nn.Module):
         """Queries (B, N, T, H), keys and values (B, K, T, H), normalised and rotated; the scale is left to `read`."""
         config, (batch, time, _) = self.config, x.shape
         heads = F.linear(x, self.qkv).view(batch, time, -1, config.head_dim)
-        q, k, v = heads.split([config.n_heads, config.n_kv_heads, config.n_kv_heads], dim=2)
+        q, k, v = torch.split(heads, [config.n_heads, config.n_kv_heads, config.n_kv_heads], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         return rotate(q, rotation).transpose(1, 2), rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)

@@ -53,7 +53,8 @@ class Block(nn.Module):
         branch = read(self.attention, self.pre_attention_norm(x))
         x = x + (branch if self.post_attention_norm is None else self.post_attention_norm(branch))
         branch = self.mlp(self.pre_mlp_norm(x))
-        return x + (branch if self.post_mlp_norm is None else self.post_mlp_norm(branch))
+        out: Tensor = x + (branch if self.post_mlp_norm is None else self.post_mlp_norm(branch))
+        return out
 
 
 class Decoder(nn.Module):
@@ -89,7 +90,8 @@ class Decoder(nn.Module):
 
     def trunk(self, tokens: Tensor, positions: Tensor | None = None, blocks: Tensor | None = None) -> Tensor:
         """What the last block leaves, normalised (B, T, D)."""
-        return self.final_norm(self.run(self.embed(tokens), positions, blocks)[-1])
+        normed: Tensor = self.final_norm(self.run(self.embed(tokens), positions, blocks)[-1])
+        return normed
 
     def unembed(self, x: Tensor) -> Tensor:
         """Logits of the tied output layer, capped if the config says so."""
@@ -166,7 +168,7 @@ class Decoder(nn.Module):
         for block in self.layers:
             layer: dict[str, Any] = {}
             for parameter, leaves, rows in _leaves(block):
-                parts = value(parameter).split(rows) if parameter.ndim == 2 else [value(parameter)]
+                parts = torch.split(value(parameter), rows) if parameter.ndim == 2 else [value(parameter)]
                 for path, part in zip(leaves, parts, strict=True):
                     _put(layer, path, to_numpy(part.T if part.ndim == 2 else part))
             layers.append(layer)

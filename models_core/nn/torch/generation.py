@@ -51,7 +51,7 @@ def generate(
 
 def prefill(model: Decoder, cache: Cache, tokens: Tensor, chunk: int = 512) -> Tensor:
     """Run prompts (batch, time) through the cache in chunks; the output of the last chunk (batch, time, D)."""
-    for part in tokens.split(chunk, dim=1):
+    for part in torch.split(tokens, chunk, dim=1):
         x = cache.extend(model.embed(part))
     return x
 

@@ -36,6 +36,6 @@ def next_token_loss(
     if len(wanted) <= chunk:
         return part(rows, wanted) / count.clamp(min=1), count
     total = rows.new_zeros((), dtype=torch.float32)
-    for some, right in zip(rows.split(chunk), wanted.split(chunk), strict=True):
+    for some, right in zip(torch.split(rows, chunk), torch.split(wanted, chunk), strict=True):
         total = total + checkpoint(part, some, right, use_reentrant=False)
     return total / count.clamp(min=1), count
