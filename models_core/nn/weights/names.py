@@ -78,7 +78,8 @@ def _text(config: DecoderConfig, prefix: str, root: tuple[str, ...]) -> Iterator
         }
     yield Leaf(prefix + "embed_tokens.weight", (*root, "embedding"), (None, d))
     for index in range(config.n_layers):
-        at, path = f"{prefix}layers.{index}.", (*root, "layers", index)
+        at = f"{prefix}layers.{index}."
+        path: tuple[str | int, ...] = (*root, "layers", index)
         for name, (part, leaf, rows, columns) in kernels.items():
             yield Leaf(f"{at}{name}.weight", (*path, part, leaf), (rows, columns), "transposed")
         for name, leaf in norms.items():
@@ -106,7 +107,8 @@ def _vision(config: VisionConfig, prefix: str, root: tuple[str, ...]) -> Iterato
     yield Leaf(f"{at}patch_embedding.bias", (*root, "patch", "bias"), (width,))
     yield Leaf(f"{at}position_embedding.weight", (*root, "positions"), (config.grid**2, width))
     for index in range(config.n_layers):
-        at, path = f"{prefix}encoder.layers.{index}.", (*root, "layers", index)
+        at = f"{prefix}encoder.layers.{index}."
+        path: tuple[str | int, ...] = (*root, "layers", index)
         for name, (part, leaf, rows, columns) in linears.items():
             yield Leaf(f"{at}{name}.weight", (*path, part, leaf, "kernel"), (rows, columns), "transposed")
             yield Leaf(f"{at}{name}.bias", (*path, part, leaf, "bias"), (rows,))

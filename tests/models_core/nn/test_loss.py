@@ -45,7 +45,7 @@ def test_chunks_change_neither_loss_nor_gradient(cap: float | None) -> None:
             *given, torch.from_numpy(targets), torch.from_numpy(valid), chunk=chunk, logit_soft_cap=cap
         )
         twin.backward()
-        assert float(twin) == pytest.approx(float(whole), abs=CLOSE)
+        assert twin.item() == pytest.approx(float(whole), abs=CLOSE)
         for tensor, gradient in zip(given, gradients, strict=True):
             np.testing.assert_allclose(tensor.grad.numpy(), gradient, atol=CLOSE)
 
