@@ -1,11 +1,16 @@
 """Cost of every optimizer against Adam: CPU time of the update alone and of a whole training step.
 
-One network of about a million parameters (784-1000-250-10, tanh), batches of 256 made-up images, everything compiled,
-states donated. CPU time of the process, so that other programs on the machine count little; Adam and the other
-optimizer alternate, and the median of several rounds is printed.
+One network of about a million parameters (784-1000-250-10, tanh), batches of 256 made-up images; in JAX everything is
+compiled and states are donated, in PyTorch everything is eager and Adam is torch.optim's, default or fused. Batches and
+gradients take turns: the same one again and again would make every coupling singular. CPU time of the
+process, so that other programs on the machine count little; Adam and the other optimizer
+alternate, and the median of several rounds is printed.
 
     python benchmarks/optimizer_step.py                      every optimizer
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
+    python benchmarks/optimizer_step.py --framework torch    PyTorch, against torch.optim.Adam
+    python benchmarks/optimizer_step.py --framework torch --fused   the same against its fused form
+    python benchmarks/optimizer_step.py --hidden 3000 2000          another size: about 8 million parameters
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,8 +31,10 @@ import optax
 
 from models_core import optim
 
-SIZES = (784, 1000, 250, 10)
+SIZES = [784, 1000, 250, 10]
 BATCH = 256
+# Batches in turn: more than the widest band couples.
+TURNS = 16
 ROUNDS = 7
 # CPU time of one timed stretch, long against the clock's grain.
 STRETCH_S = 0.2
@@ -58,39 +66,97 @@ def stretch(advance: Callable[[Any], Any], carry: Any) -> tuple[float, Any]:
     return (time.process_time() - begun) / calls, carry
 
 
+def batches() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    x = generator.uniform(size=(TURNS, BATCH, SIZES[0])).astype(np.float32)
+    return x, generator.integers(0, SIZES[-1], (TURNS, BATCH))
+
+
 class Timed:
-    """One optimizer, compiled: `update` alone and the whole `step`."""
+    """One optimizer in JAX, compiled: `update` alone and the whole `step`."""
 
     def __init__(self, options: optim.OptimizerOptions) -> None:
         transformation = optim.build(options, 1e-3)
-        generator = np.random.default_rng(1)
-        x = jnp.asarray(generator.uniform(size=(BATCH, SIZES[0])), jnp.float32)
-        y = jnp.asarray(generator.integers(0, SIZES[-1], BATCH))
-        grads = jax.grad(loss)(parameters(), x, y)
+        x, y = (jnp.asarray(values) for values in batches())
+        gradients = [jax.jit(jax.grad(loss))(parameters(), x[i], y[i]) for i in range(TURNS)]
+        turns = itertools.cycle(range(TURNS))
 
-        def alone(carry: Any) -> Any:
-            params, state, given = carry
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def alone(params: Any, state: Any, given: Any) -> Any:
             updates, state = transformation.update(given, state, params)
-            return optax.apply_updates(params, updates), state, given
+            return optax.apply_updates(params, updates), state
 
-        def whole(carry: Any) -> Any:
-            params, state, x, y = carry
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def whole(params: Any, state: Any, x: Any, y: Any) -> Any:
             updates, state = transformation.update(jax.grad(loss)(params, x, y), state, params)
-            return optax.apply_updates(params, updates), state, x, y
+            return optax.apply_updates(params, updates), state
 
-        params = parameters()
-        self.update = jax.jit(alone, donate_argnums=0)
-        self.step = jax.jit(whole, donate_argnums=0)
-        self.update_carry = self.update((params, transformation.init(params), grads))
-        params = parameters()
-        self.step_carry = self.step((params, transformation.init(params), x, y))
-        self.state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(transformation.init(params)))
+        def update(carry: Any) -> Any:
+            return alone(*carry, gradients[next(turns)])
+
+        def step(carry: Any) -> Any:
+            turn = next(turns)
+            return whole(*carry, x[turn], y[turn])
+
+        self.update, self.step = update, step
+        self.update_carry, self.step_carry = ((p, transformation.init(p)) for p in (parameters(), parameters()))
+        for _ in range(TURNS):
+            self.update_carry, self.step_carry = update(self.update_carry), step(self.step_carry)
+        self.state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.step_carry[1]))
 
     def measure(self) -> tuple[float, float]:
         """CPU seconds of an update and of a step."""
         update_s, self.update_carry = stretch(self.update, self.update_carry)
         step_s, self.step_carry = stretch(self.step, self.step_carry)
         return update_s, step_s
+
+
+class TimedTorch:
+    """One optimizer in PyTorch, on the same network; `optimizer` makes it from the parameters."""
+
+    def __init__(self, optimizer: Callable[[Any], Any]) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        layers: list[Any] = []
+        for fan_in, fan_out in itertools.pairwise(SIZES):
+            layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.Tanh()]
+        model = torch.nn.Sequential(*layers[:-1])
+        made = optimizer(model.parameters())
+        x, y = (torch.from_numpy(values) for values in batches())
+        turns = itertools.cycle(range(TURNS))
+
+        def backward(turn: int) -> None:
+            made.zero_grad()
+            torch.nn.functional.cross_entropy(model(x[turn]), y[turn]).backward()
+
+        gradients = []
+        for turn in range(TURNS):
+            backward(turn)
+            gradients.append([parameter.grad for parameter in model.parameters()])
+
+        def update() -> None:
+            for parameter, gradient in zip(model.parameters(), gradients[next(turns)], strict=True):
+                parameter.grad = gradient
+            made.step()
+
+        def step() -> None:
+            backward(next(turns))
+            made.step()
+
+        self.update, self.step = update, step
+        for _ in range(TURNS):
+            update()
+        self.state_bytes = sum(
+            value.numel() * value.element_size()
+            for state in made.state.values()
+            for value in state.values()
+            if torch.is_tensor(value)
+        )
+
+    def measure(self) -> tuple[float, float]:
+        """CPU seconds of an update and of a step."""
+        return stretch(lambda _: self.update(), None)[0], stretch(lambda _: self.step(), None)[0]
 
 
 def options_of(text: str) -> optim.OptimizerOptions:
@@ -100,15 +166,35 @@ def options_of(text: str) -> optim.OptimizerOptions:
     return optim.optimizers()[name].parse(payload)
 
 
+def timed_torch(options: optim.OptimizerOptions) -> TimedTorch:
+    from models_core.optim import torch as twins
+
+    classes = {cls.kind(): cls for name in twins.__all__ for cls in [getattr(twins, name)]}
+    given = options.model_dump(exclude={"kind"}) | {"lr": 1e-3}
+    return TimedTorch(lambda parameters: classes[options.kind](parameters, **given))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("optimizers", nargs="*", default=sorted(optim.optimizers()))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--framework", choices=["jax", "torch"], default="jax")
+    parser.add_argument("--fused", action="store_true", help="compare with torch's fused Adam")
+    parser.add_argument("--hidden", type=int, nargs="+", help="sizes of the hidden layers")
     arguments = parser.parse_args()
-    adam = Timed(optim.optimizers()["adam"]())
+    if arguments.hidden:
+        SIZES[1:-1] = arguments.hidden
+    adam: Timed | TimedTorch
+    if arguments.framework == "jax":
+        adam = Timed(optim.optimizers()["adam"]())
+    else:
+        import torch
+
+        adam = TimedTorch(partial(torch.optim.Adam, lr=1e-3, fused=arguments.fused or None))
     print(f"{'optimizer':<28}{'update ms':>10}{'/ Adam':>8}{'step ms':>10}{'/ Adam':>8}{'state MB':>10}")
     for text in arguments.optimizers:
-        other = Timed(options_of(text))
+        options = options_of(text)
+        other = Timed(options) if arguments.framework == "jax" else timed_torch(options)
         pairs = [(adam.measure(), other.measure()) for _ in range(arguments.rounds)]
         update_ms, step_ms = (statistics.median(theirs[i] for _, theirs in pairs) * 1e3 for i in (0, 1))
         update_ratio, step_ratio = (statistics.median(theirs[i] / ours[i] for ours, theirs in pairs) for i in (0, 1))

@@ -27,6 +27,12 @@ class UnknownRecipe(CoreError):
     code = "recipe.unknown"
 
 
+class UnknownTemplate(CoreError):
+    """The recipe has no study template of this name."""
+
+    code = "template.unknown"
+
+
 class SpecInvalid(CoreError):
     """A spec was refused; `fields` says where and why."""
 

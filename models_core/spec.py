@@ -9,7 +9,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn, Self
 
@@ -20,6 +20,21 @@ from pydantic_core import PydanticCustomError
 from models_core.errors import SpecInvalid
 
 FieldPath = tuple[int | str, ...]
+_PLAIN = {
+    "greater_than": "Must be above {gt}.",
+    "greater_than_equal": "Must be at least {ge}.",
+    "less_than": "Must be below {lt}.",
+    "less_than_equal": "Must be at most {le}.",
+    "multiple_of": "Must be a multiple of {multiple_of}.",
+    "int_type": "Must be a whole number.",
+    "int_from_float": "Must be a whole number.",
+    "float_type": "Must be a number.",
+    "finite_number": "Must be a finite number.",
+    "bool_type": "Must be true or false.",
+    "string_type": "Must be text.",
+    "literal_error": "Must be {expected}.",
+}
+"""pydantic's error types in the words that the form uses."""
 
 
 class Spec(BaseModel):
@@ -85,6 +100,29 @@ def spec_hash(recipe: str, version: str, spec: Spec) -> str:
     return hashlib.sha256(f"{head}\n{spec.canonical_json()}".encode()).hexdigest()
 
 
+def merge(spec_type: type[BaseModel], base: object, override: object) -> object:
+    """`override` laid over `base`, both JSON data of `spec_type`: objects merge by key, everything else is replaced.
+
+    Where the spec offers a choice of several shapes, an override that chooses another one replaces the object whole:
+    the fields of one shape mean nothing to another.
+    """
+    return _merge([spec_type], None, base, override)
+
+
+def _merge(models: list[type[BaseModel]], tag: str | None, base: object, override: object) -> object:
+    if not isinstance(base, Mapping) or not isinstance(override, Mapping):
+        return override
+    if tag is not None and tag in override and override[tag] != base.get(tag):
+        return dict(override)
+    merged = dict(base)
+    for key, value in override.items():
+        infos = [model.model_fields[key] for model in models if key in model.model_fields]
+        inner = [found for info in infos for found in _models_in(info.annotation)]
+        tags = [info.discriminator for info in infos if isinstance(info.discriminator, str)]
+        merged[key] = _merge(inner, tags[0] if tags else None, base.get(key), value)
+    return merged
+
+
 def _fields_of(error: ValidationError, spec_type: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in error.errors(include_url=False, include_context=True):
@@ -103,6 +141,10 @@ def _sentence(item: Any, spec_type: type[BaseModel]) -> str:
         _, models = _walk(spec_type, item["loc"][:-1])
         near = get_close_matches(name, [known for model in models for known in model.model_fields], n=1)
         return f"Unknown field {name}." + (f" Did you mean {near[0]}?" if near else "")
+    plain = _PLAIN.get(item["type"])
+    if plain is not None:
+        limits = {name: f"{end:g}" if isinstance(end, float) else end for name, end in item.get("ctx", {}).items()}
+        return plain.format(**limits)
     message = str(item["msg"]).removeprefix("Value error, ")
     return message if message.endswith((".", "?")) else message + "."
 

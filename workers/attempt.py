@@ -16,7 +16,8 @@ from typing import Any
 
 from stillroom_client.agent import AgentApi, Claim, RemoteFile, RunPulse
 from stillroom_client.errors import ApiError, ConnectionFailed
-from stillroom_client.points import Ack, AttemptApi, is_stale
+from stillroom_client.points import Ack, AttemptApi, is_gone, is_stale
+from stillroom_client.spool import Spool, SpoolFull
 from stillroom_client.transport import Transport
 from workers.devices import Device, environment_for
 from workers.folders import AttemptFolder, AttemptState
@@ -27,10 +28,9 @@ from workers.sandbox.monitor import Monitor
 from workers.sandbox.oom import OomWatch
 from workers.sandbox.outcome import Outcome, StopReason, judge
 from workers.sandbox.resume import CheckpointDamaged, fetch_checkpoint
-from workers.sandbox.sender import Sender, is_gone
+from workers.sandbox.sender import Sender
 from workers.sandbox.spares import Spares
 from workers.sandbox.spawn import Child, Nursery
-from workers.sandbox.spool import Spool, SpoolFull
 from workers.sandbox.stop import Stopper
 from workers.sandbox.stream import Stream
 from workers.sandbox.upload import Uploader

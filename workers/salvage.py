@@ -12,12 +12,12 @@ from pathlib import Path
 
 from stillroom_client.agent import AgentApi
 from stillroom_client.points import AttemptApi
+from stillroom_client.spool import Spool
 from stillroom_client.transport import Transport
 from workers.folders import AttemptFolder, AttemptState
 from workers.report import report_end
 from workers.sandbox.outcome import Outcome
 from workers.sandbox.sender import Sender
-from workers.sandbox.spool import Spool
 
 log = logging.getLogger(__name__)
 

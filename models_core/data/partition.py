@@ -5,6 +5,8 @@ Every function returns one sorted array of example indices a client, no example 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int, Int32
 
@@ -77,6 +79,41 @@ def shards(labels: Int32[np.ndarray, " examples"], clients: int, *, per_client: 
     pieces = np.array_split(by_label, clients * per_client)
     order = generator.permutation(len(pieces)).reshape(clients, per_client)
     return [np.sort(np.concatenate([pieces[index] for index in row])) for row in order]
+
+
+def by_group(groups: Sequence[object], *, most: int | None = None, least: int = 1) -> tuple[Partition, list[object]]:
+    """One client for each group (writer, author, speaker, book) with at least `least` examples, and the groups' names.
+
+    Clients are in the order of their first example; the first `most` of them. Raises ValueError when none is left.
+    """
+    found: dict[object, list[int]] = {}
+    for index, group in enumerate(groups):
+        found.setdefault(group, []).append(index)
+    kept = [(group, rows) for group, rows in found.items() if len(rows) >= least][:most]
+    if not kept:
+        raise ValueError(f"no group has {least} examples")
+    return [np.array(rows) for _, rows in kept], [group for group, _ in kept]
+
+
+def label_domains(
+    labels: Int32[np.ndarray, " examples"], clients: int, *, slow: Sequence[int], alpha: float, seed: int
+) -> tuple[Partition, list[int]]:
+    """Two domains that share no label: examples with a label in `slow` go to the last clients, the rest to the others.
+
+    Each domain has clients in proportion to its examples, at least one, and is split by `dirichlet_per_client`. Returns
+    the parts and every client's domain, 1 where it is slow. Raises ValueError when a
+    domain has no example or there is one client only.
+    """
+    is_slow = np.isin(labels, np.asarray(slow))
+    if clients < 2 or not 0 < is_slow.sum() < len(labels):
+        raise ValueError("both domains need clients and examples")
+    slow_clients = int(np.clip(round(clients * is_slow.mean()), 1, clients - 1))
+    parts: Partition = []
+    for chosen, count, stream in ((~is_slow, clients - slow_clients, 0), (is_slow, slow_clients, 1)):
+        rows = np.flatnonzero(chosen)
+        split = dirichlet_per_client(labels[rows], count, alpha=alpha, seed=seed + stream)
+        parts += [rows[part] for part in split]
+    return parts, [0] * (clients - slow_clients) + [1] * slow_clients
 
 
 def _generator(seed: int) -> np.random.Generator:

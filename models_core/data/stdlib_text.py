@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from models_core.data._dataset import DataInvalid, Source
+from models_core.data._dataset import DataInvalid, Document, Source
 
 SOURCE = Source(
     title="The Python standard library's source files",
@@ -28,6 +28,8 @@ SOURCE = Source(
 PAD, BOS, EOS = 0, 1, 2
 _FIRST_BYTE = 3
 VOCABULARY = _FIRST_BYTE + 256
+# A second tokenizer: the specials, the bytes below 128, and one id for all others.
+ASCII_VOCABULARY = _FIRST_BYTE + 128 + 1
 
 _LEFT_OUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
@@ -64,8 +66,19 @@ def load(*, length: int, train_bytes: int, validation_bytes: int) -> Text:
         streams[held_out].append(encode(content))
     rows = {held_out: pack(np.concatenate(parts), length) for held_out, parts in streams.items() if parts}
     if len(rows) < 2 or not all(map(len, rows.values())):
-        raise DataInvalid(f"The standard library's source at {_root()} is too small for rows of {length} tokens.")
+        raise DataInvalid(f"The standard library's source at {root()} is too small for rows of {length} tokens.")
     return Text(rows[False], rows[True], digest.hexdigest())
+
+
+def documents() -> list[Document]:
+    """Every file as a document; its group is the top-level module or package. Not UTF-8: replaced."""
+    base = root()
+    paths = [path for _, path in _files()]
+    names = [path.relative_to(base).as_posix() for path in paths]
+    return [
+        Document(name, name.split("/")[0].removesuffix(".py"), path.read_text("utf-8", "replace"))
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def encode(content: bytes) -> Int32[np.ndarray, " tokens"]:
@@ -81,6 +94,12 @@ def decode(tokens: np.ndarray) -> str:
     return kept.astype(np.uint8).tobytes().decode(errors="replace")
 
 
+def as_ascii(tokens: np.ndarray) -> np.ndarray:
+    """Tokens of the ascii tokenizer for tokens of bytes, one for one."""
+    ascii: np.ndarray = np.minimum(tokens, ASCII_VOCABULARY - 1)
+    return ascii
+
+
 def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray, "rows row"]:
     """Rows of `length` + 1 tokens, each starting at the last token of the one before; what is left over is dropped."""
     rows = (len(stream) - 1) // length
@@ -89,17 +108,17 @@ def pack(stream: Int32[np.ndarray, " tokens"], length: int) -> Int32[np.ndarray,
     return packed
 
 
-def _root() -> Path:
+def root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
 def _files() -> Iterator[tuple[bytes, Path]]:
-    root = _root()
+    base = root()
     found = []
-    for folder, below, names in os.walk(root):
+    for folder, below, names in os.walk(base):
         below[:] = [name for name in below if name not in _LEFT_OUT]
         for name in names:
             if name.endswith(".py") and not name.startswith("_sysconfigdata"):
                 path = Path(folder, name)
-                found.append((hashlib.sha256(path.relative_to(root).as_posix().encode()).digest(), path))
+                found.append((hashlib.sha256(path.relative_to(base).as_posix().encode()).digest(), path))
     yield from sorted(found)

@@ -14,3 +14,8 @@ class AlgorithmOptions(Spec):
     def clients_needed(self) -> int:
         """How many clients may be at work at once; there must be as many."""
         raise NotImplementedError
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether it works in rounds whose reports all start from the present model."""
+        return False

@@ -20,56 +20,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from models_core.federated._options import AlgorithmOptions
+from models_core.federated import _rounds, _server
 from models_core.spec import field
 
 if TYPE_CHECKING:
+    from models_core.federated.simulation.rule import Rule
     from models_core.federated.simulation.schedule import Fleet, Schedule
 
 
-class Options(AlgorithmOptions, title="FedAvg"):
+class Options(_rounds.RoundOptions, title="FedAvg"):
     """Synchronous federated averaging."""
 
     kind: Literal["fedavg"] = field("fedavg", title="Algorithm", help="Synchronous rounds.", section="Algorithm")
-    cohort: int = field(
-        10, title="Cohort", help="Reports that close a round.", unit="clients", ge=1, le=10_000, section="Algorithm"
-    )
-    over_selection: float = field(
-        0.0,
-        title="Over-selection",
-        help="Share of further clients that are asked; the slowest are dropped.",
-        ge=0,
-        le=10,
-        section="Algorithm",
-    )
-    server_lr: float = field(
-        1.0, title="Server rate", help="Factor on the averaged change.", gt=0, le=100, format="log", section="Algorithm"
-    )
-
-    def clients_needed(self) -> int:
-        """m' of the module's docstring; the small slack keeps 10 x 1.3 at 13 in floating point."""
-        return math.ceil(self.cohort * (1 + self.over_selection) - 1e-9)
 
 
-def plan(options: Options, fleet: Fleet, *, steps: int) -> Schedule:
-    """The schedule of `steps` rounds; reports of a round are ordered by arrival, ties by the order of asking."""
-    from models_core.federated.simulation.schedule import Ledger, Report
+def plan(options: Options, fleet: Fleet, *, steps: int, until_s: float = math.inf) -> Schedule:
+    """Rounds in which late reports are thrown away."""
+    return _rounds.plan_rounds(options, fleet, steps=steps, until_s=until_s)
 
-    ledger = Ledger(len(fleet.sizes))
-    clock_s = 0.0
-    for step in range(steps):
-        asked = []
-        for client in fleet.order(step)[: options.clients_needed()].tolist():
-            participation = ledger.start(client)
-            duration_s = fleet.latency(client, participation)
-            asked.append(Report(client, participation, step, clock_s + duration_s, duration_s))
-        asked.sort(key=lambda report: report.arrival_s)
-        used, late = asked[: options.cohort], asked[options.cohort :]
-        round_s = used[-1].duration_s
-        clock_s += round_s
-        ledger.received += len(used)
-        ledger.late += len(late)
-        ledger.wasted_s += round_s * len(late)
-        examples = [fleet.sizes[report.client] for report in used]
-        ledger.step(used, [count / sum(examples) for count in examples], clock_s)
-    return ledger.schedule()
+
+def build(options: Options) -> Rule:
+    """w += server_lr D."""
+    from models_core.federated.simulation.rule import server_rule
+
+    return server_rule(_server.build(_server.Average(), options.server_lr))

@@ -121,10 +121,20 @@ def causal_mask(
 
 
 def masks(
-    config: DecoderConfig, positions: Int[Array, "#batch time"], blocks: Int[Array, "#batch time"] | None
+    config: DecoderConfig,
+    positions: Int[Array, "#batch time"],
+    blocks: Int[Array, "#batch time"] | None,
+    segments: Int[Array, "#batch time"] | None = None,
 ) -> dict[bool, Bool[Array, "#batch time time"]]:
-    """Masks of global (True) and local (False) layers of a text that attends to itself."""
-    return {
+    """Masks of global (True) and local (False) layers of a text that attends to itself.
+
+    segments: number of the document of a packed row that a token belongs to; nothing is seen across.
+    """
+    both = {
         True: causal_mask(positions, positions, None, blocks, blocks),
         False: causal_mask(positions, positions, config.window, blocks, blocks),
     }
+    if segments is None:
+        return both
+    together = segments[:, :, None] == segments[:, None, :]
+    return {kind: mask & together for kind, mask in both.items()}

@@ -97,13 +97,15 @@ def apply(
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
     blocks: Int[Array, "#batch time"] | None = None,
+    segments: Int[Array, "#batch time"] | None = None,
 ) -> Float[Array, "batch time vocabulary"]:
     """Next-token logits.
 
     tokens: ids in 0 .. V-1; others are refused outside of jit. positions: place of each token in its sequence, 0, 1, ..
-    when None; negative: padding. blocks: number of the image that a token belongs to, -1 for text.
+    when None; negative: padding. blocks: number of the image that a token belongs to, -1 for text. segments: number of
+    the document of a packed row that it belongs to; documents do not see each other.
     """
-    return unembed(params, trunk(params, config, tokens, positions, blocks), config.logit_soft_cap)
+    return unembed(params, trunk(params, config, tokens, positions, blocks, segments), config.logit_soft_cap)
 
 
 def trunk(
@@ -112,9 +114,10 @@ def trunk(
     tokens: Int[Array, "batch time"],
     positions: Int[Array, "#batch time"] | None = None,
     blocks: Int[Array, "#batch time"] | None = None,
+    segments: Int[Array, "#batch time"] | None = None,
 ) -> Float[Array, "batch time d_model"]:
     """What the last block leaves, normalised: `unembed` turns it, or any slice of it, into logits."""
-    return run(params, config, embed(params, config, tokens), positions, blocks).x
+    return run(params, config, embed(params, config, tokens), positions, blocks, segments=segments).x
 
 
 def unembed(
@@ -165,13 +168,14 @@ def run(
     positions: Int[Array, "#batch time"] | None = None,
     blocks: Int[Array, "#batch time"] | None = None,
     *,
+    segments: Int[Array, "#batch time"] | None = None,
     collect: bool = False,
 ) -> Run:
     """All blocks and the final norm on embedded input, whatever it was made from."""
     if positions is None:
         positions = jnp.arange(x.shape[1])[None, :]
     check_length(x.shape[1], config)
-    angle, mask, valid = rotations(config, positions), masks(config, positions, blocks), positions >= 0
+    angle, mask, valid = rotations(config, positions), masks(config, positions, blocks, segments), positions >= 0
 
     def through(layers: list[Params], first: int, x: Array) -> tuple[Array, tuple[list[Array], list[moe.Routing]]]:
         states, routing = [], []

@@ -96,8 +96,8 @@ def _loop(
 
     def goes_on(carry: Any) -> Bool[Array, ""]:
         index, _, _, _, lengths = carry
-        more: Bool[Array, ""] = (index < max_new) & ~jnp.all(lengths < index)
-        return more
+        goes_on: Array = (index < max_new) & ~jnp.all(lengths < index)
+        return goes_on
 
     def advance(carry: Any) -> Any:
         index, cache, logits, made, lengths = carry

@@ -1,5 +1,8 @@
 """Optimizers: one file each, found by its name. A file holds `Options` (light) and `build`, an optax transformation.
 
+`models_core.optim.optax` offers them as functions (`optax.sonew(1e-3, band=4)`), `models_core.optim.torch` as
+`torch.optim.Optimizer` classes (`torch.SONew(model.parameters(), lr=1e-3)`).
+
 Importing this package loads no array library; `build` does.
 """
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 @cache
 def optimizers() -> Mapping[str, type[OptimizerOptions]]:
     """The options of every optimizer by name, in alphabetical order."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    # Packages are not optimizers: they offer the same ones to PyTorch and, by name, to optax programs.
+    found = (info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
+    names = sorted(name for name in found if not name.startswith("_"))
     return MappingProxyType({name: importlib.import_module(f"{__name__}.{name}").Options for name in names})
 
 

@@ -15,16 +15,16 @@ then solved again on it. Dropping j's upper edges alone would, from band 2 on, l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from models_core.optim._elimination import coefficient, predictors, survivors
 
 if TYPE_CHECKING:
     from jax import Array
 
+T = TypeVar("T")
 EdgeRule = Literal["minimal_cut", "isolate", "reweight"]
 Order = Literal["fan_in", "row_major"]
-
-# Entries whose windows are solved at once: bounds temporary memory to a few times band times this.
-CHUNK = 1 << 18
 
 
 def shift(x: Array, by: int, fill: float, order: Order = "fan_in") -> Array:
@@ -70,12 +70,34 @@ def precondition(
     order: Order = "fan_in",
 ) -> Array:
     """X m; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at its end."""
+    import jax.numpy as jnp
+
     if not couplings:
         return m / a
     if len(couplings) == 1 and rule == "minimal_cut":
         return _tridiagonal(a, couplings[0], m, gamma, order)
-    chains = [to_chain(x, order) for x in (a, *couplings, m)]
-    return from_chain(_banded(chains[0], tuple(chains[1:-1]), chains[-1], gamma, rule), a.shape, order)
+    band = len(couplings)
+    if m.ndim < 2 or order == "row_major" or m.size // m.shape[-1] < 3 * band:
+        chains = [to_chain(x, order)[:, None] for x in (a, *couplings, m)]
+    else:
+        chains = [x.reshape(-1, x.shape[-1]) for x in (a, *couplings, m)]
+    rows = len(chains[0])
+    fills = [1.0, *[0.0] * (band + 1)]
+    if rows < 3 * band:
+        # Short: the whole chain between what lies beyond its ends.
+        ends = [jnp.full((band, 1), fill, m.dtype) for fill in fills]
+        wide = [jnp.concatenate([end, x, end, end]) for x, end in zip(chains, ends, strict=True)]
+        u = _inside(wide, gamma, rule, large=False)
+        return from_chain(u.reshape(-1), m.shape, order)
+    # Row i + 1 follows row i, and the first row of the next column the last row of this one. All but the rows near
+    # that seam see their neighbours where they lie; the seam is joined apart, so that no large tensor is copied.
+    seam = [_seam(x, 3 * band, fill) for x, fill in zip(chains, fills, strict=True)]
+    joined = _inside(seam, gamma, rule, large=False)
+    parts = [joined[2 * band :, :-1], joined[: 2 * band, 1:]]
+    if rows > 3 * band:
+        parts.insert(1, _inside(chains, gamma, rule))
+    u = jnp.concatenate(parts)
+    return u.reshape(m.shape) if chains[0].shape[1] > 1 else from_chain(u.reshape(-1), m.shape, order)
 
 
 def _tridiagonal(a: Array, b: Array, m: Array, gamma: float, order: Order) -> Array:
@@ -92,111 +114,126 @@ def _tridiagonal(a: Array, b: Array, m: Array, gamma: float, order: Order) -> Ar
     return y - shift(psi * y, -1, 0.0, order)
 
 
-def _banded(a: Array, couplings: tuple[Array, ...], m: Array, gamma: float, rule: EdgeRule) -> Array:
-    """Any band, on chains (one axis), chunk after chunk."""
+def _seam(x: Array, rows: int, fill: float) -> Array:
+    """Last rows of each column above the first rows of the next, (2 rows, columns + 1); `fill` beyond both ends."""
+    import jax.numpy as jnp
+
+    beyond = jnp.full((rows, 1), fill, x.dtype)
+    above = jnp.concatenate([beyond, x[-rows:]], axis=1)
+    below = jnp.concatenate([x[:rows], beyond], axis=1)
+    return jnp.concatenate([above, below])
+
+
+def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = True) -> Array:
+    """X m for the rows that have `band` rows before and 2 `band` rows after them; `tall` is a, couplings, m."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
-    n, band = a.size, len(couplings)
-    chunk = min(CHUNK, n)
-    count = -(-n // chunk)
-    beyond = count * chunk - n + band
+    band = len(tall) - 2
+    rows, columns = tall[0].shape
+    flat = [x.reshape(-1) for x in tall]
+    length = (rows - 2 * band) * columns
 
-    def padded(x: Array, fill: float | bool) -> Array:
-        return jnp.concatenate([x, jnp.full(beyond, fill, x.dtype)])
+    def bold() -> Array:
+        """As if no edge had to go: NaN reaches the result where one has to."""
+        psi = _coefficients(flat[0], flat[1:-1], length, columns)
+        c = _remaining(flat[0], flat[1:-1], psi, length)
+        return _applied(psi, jnp.where(c > gamma * flat[0][:length], c, jnp.nan), flat[-1], columns)
 
-    # Beyond the end the matrix is the identity: psi is 0 there and no 0/0 arises, whatever eps.
-    tall = padded(a, 1), tuple(padded(b, 0) for b in couplings), padded(m, 0)
+    def careful() -> Array:
+        psi, c = _after_cuts(flat[0], flat[1:-1], gamma, rule, length, columns)
+        return _applied(psi, c, flat[-1], columns)
 
-    def cut(x: Array, start: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(x, start, chunk + band)
+    if not large:
+        # Two ways through little data would mostly cost compilation.
+        return careful().reshape(rows - 3 * band, columns)
+    quick = bold()
+    u: Array = jax.lax.cond(jnp.isfinite(jnp.sum(quick)), lambda: quick, careful)
+    return u.reshape(rows - 3 * band, columns)
 
-    def solved(start: Array, good: Array | None) -> tuple[list[Array], Array, Array]:
-        window = cut(tall[0], start)
-        edges = [cut(b, start) for b in tall[1]]
-        if good is not None:
-            edges = _without_bad(edges, cut(good, start), rule)
-        psi, c, sound = _windows(window, edges, chunk)
-        return psi, c, sound & (c > gamma * window[:chunk])
 
-    starts = jnp.arange(count) * chunk
-    good = None
-    if rule != "reweight":
-        good = padded(jax.lax.map(lambda start: solved(start, None)[2], starts).reshape(-1)[:n], True)
+def _stored(values: T) -> T:
+    """`values`, which the compiler now computes once and keeps."""
+    import jax
 
-    def halves(start: Array) -> tuple[Array, list[Array]]:
-        psi, c, sound = solved(start, good)
-        diagonal, momentum = cut(tall[0], start)[:chunk], cut(tall[2], start)
-        if rule == "reweight":
-            explained = diagonal - c
-            unit = float(np.finfo(c.dtype).eps)
-            # c is only trusted to shrink where it is a number and the couplings explain too much, not too little.
-            shrunk = ~sound & (explained > 0)
-            factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
-            psi = [jnp.where(sound, p, jnp.where(shrunk, factor * p, 0)) for p in psi]
-            c = jnp.where(sound, c, jnp.where(shrunk, unit * diagonal, diagonal))
-        else:
-            # What is unsound after the cut is so by rounding alone: it stands on its own.
-            psi = [jnp.where(sound, p, 0) for p in psi]
-            c = jnp.where(sound, c, diagonal)
-        ahead = sum((p * momentum[k : chunk + k] for k, p in enumerate(psi, start=1)), jnp.zeros_like(c))
-        y = (momentum[:chunk] - ahead) / c
-        return y, [p * y for p in psi]
+    kept: T = jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
+    return kept
 
-    y, z = jax.lax.map(halves, starts)
-    u: Array = y.reshape(-1)[:n]
-    for k, part in enumerate(z, start=1):
-        u -= shift(part.reshape(-1)[:n], -k, 0.0)
+
+def _positive(d: Array) -> Array:
+    import jax.numpy as jnp
+
+    checked: Array = jnp.where(d > 0, d, jnp.nan)
+    return checked
+
+
+def _less(x: Array, y: Array, z: Array) -> Array:
+    return x - y * z
+
+
+def _coefficients(a: Array, edges: list[Array], length: int, stride: int) -> dict[int, Array]:
+    """psi by neighbour, each in one fused loop; NaN where a variance divided by is not positive."""
+
+    psi: dict[int, Array] = {}
+    for place in range(len(edges), 0, -1):
+        found = coefficient(a, edges, psi, place, length, stride, unsound=_positive, less=_less)
+        # Without the barriers the compiler would repeat the elimination wherever a coefficient is read, and store
+        # intermediate values that the eliminations have in common: both cost more than they save.
+        a, edges, psi[place] = _stored((a, edges, found))
+    return psi
+
+
+def _remaining(a: Array, edges: list[Array], psi: dict[int, Array], length: int) -> Array:
+    """c, the variance of each entry that its upper neighbours leave."""
+    c = a[:length]
+    for k, p in psi.items():
+        c = c - p * edges[k - 1][:length]
+    return c
+
+
+def _applied(psi: dict[int, Array], c: Array, m: Array, stride: int) -> Array:
+    """L diag(1/c) L^T m without its first band * stride entries."""
+
+    band, length = len(psi), len(c)
+    y = m[:length]
+    for k, p in psi.items():
+        y = y - p * m[k * stride : k * stride + length]
+    y, psi = _stored((y / c, psi))
+    u = y[band * stride :]
+    for k, p in psi.items():
+        start = (band - k) * stride
+        u = u - p[start : start + len(u)] * y[start : start + len(u)]
     return u
 
 
-def _without_bad(edges: list[Array], good: Array, rule: EdgeRule) -> list[Array]:
-    """Couplings with those of the edges set to zero that `rule` removes around entries that are not good."""
+def _after_cuts(
+    a: Array, edges: list[Array], gamma: float, rule: EdgeRule, length: int, stride: int
+) -> tuple[dict[int, Array], Array]:
+    """psi and c on the graph that `rule` leaves."""
     import jax.numpy as jnp
+    import numpy as np
 
-    kept, remaining = good, []
-    for k, edge in enumerate(edges, start=1):
-        if rule == "isolate":
-            kept = good & shift(good, k, True)
-        elif k > 1:
-            # Edge (j, j + k) survives when none of j .. j + k - 1 is bad.
-            kept = kept & shift(good, k - 1, True)
-        remaining.append(jnp.where(kept, edge, 0))
-    return remaining
-
-
-def _windows(a: Array, edges: list[Array], count: int) -> tuple[list[Array], Array, Array]:
-    """psi (one tensor a band), c, and whether every variance divided by was positive, for the first `count` entries.
-
-    Neighbouring windows overlap, so none is factored: the predictor of entry j from its k upper neighbours follows
-    from that from k - 1 of them and the predictor of entry j + k from the entries between (Levinson's recursion for a
-    matrix that is not Toeplitz), O(band^2) an entry. It works on correlations, the windows scaled to a unit diagonal.
-    """
-    import jax.numpy as jnp
-
-    scale = jnp.where(a > 0, 1 / jnp.sqrt(jnp.where(a > 0, a, 1)), 1)
-    correlated = [edge[: a.size - k] * scale[: a.size - k] * scale[k:] for k, edge in enumerate(edges, start=1)]
-    ones = jnp.ones(a.size, a.dtype)
-    # Of order k: up[j] predicts j from j+1 .. j+k, down[j] predicts j+k from j .. j+k-1; variances of what remains.
-    up: list[Array] = []
-    down: list[Array] = []
-    up_variance = down_variance = ones
-    sound = jnp.ones(a.size, bool)
-    for k in range(1, len(edges) + 1):
-        size = a.size - k
-        up, down = [x[:size] for x in up], [x[1 : size + 1] for x in down]
-        up_variance, down_variance = up_variance[:size], down_variance[1 : size + 1]
-        common = correlated[k - 1]
-        for p, coefficient in enumerate(up, start=1):
-            common = common - coefficient * correlated[k - p - 1][p : p + size]
-        sound = sound[:size] & (down_variance > 0)
-        onto_far = common / jnp.where(down_variance > 0, down_variance, 1)
-        onto_near = common / jnp.where(up_variance > 0, up_variance, 1)
-        up, down = (
-            [*(f - onto_far * b for f, b in zip(up, down, strict=True)), onto_far],
-            [onto_near, *(b - onto_near * f for f, b in zip(up, down, strict=True))],
-        )
-        up_variance, down_variance = up_variance - onto_far * common, down_variance - onto_near * common
-    psi = [value[:count] * scale[k : k + count] / scale[:count] for k, value in enumerate(up, start=1)]
-    return psi, up_variance[:count] * a[:count], sound[:count]
+    band = len(edges)
+    # Edges of entry j go by what is found at j .. j + band.
+    taller = length + band * stride if rule != "reweight" else length
+    psi = predictors(a, edges, taller, stride, unsound=_positive, less=_less)
+    c = _remaining(a, edges, psi, taller)
+    good = _stored(c > gamma * a[:taller])
+    if rule == "reweight":
+        explained, diagonal = a[:length] - c, a[:length]
+        unit = float(np.finfo(c.dtype).eps)
+        # c is only trusted to shrink where it is a number and the couplings explain too much, not too little.
+        shrunk = ~good & (explained > 0)
+        factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
+        psi = {k: jnp.where(good, p, jnp.where(shrunk, factor * p, 0)) for k, p in psi.items()}
+        return psi, jnp.where(good, c, jnp.where(shrunk, unit * diagonal, diagonal))
+    reach = len(a) - band * stride
+    whole = _stored(jnp.concatenate([good, jnp.ones(band * stride, bool)]))
+    kept = survivors(whole, rule, band, reach, stride)
+    remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
+    remaining = _stored(remaining)
+    psi = predictors(a[:reach], remaining, length, stride, unsound=_positive, less=_less)
+    c = _remaining(a[:reach], remaining, psi, length)
+    # What is unsound after the cut is so by rounding alone: it stands on its own.
+    sound = c > gamma * a[:length]
+    return {k: jnp.where(sound, p, 0) for k, p in psi.items()}, jnp.where(sound, c, a[:length])

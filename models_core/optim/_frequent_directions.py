@@ -47,6 +47,8 @@ def absorb(
     import numpy as np
 
     k = sketch.roots.size
+    if factor.size == 0 or k == 0:
+        return sketch
     stack = jnp.concatenate([sketch.basis * (beta2**0.5 * sketch.roots)[None, :], factor], axis=1)
     finite = jnp.all(jnp.isfinite(stack))
     # A stack that is not finite would keep the decomposition from ending.

@@ -15,10 +15,10 @@ Cost: one number a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
+from models_core.optim._options import OptimizerOptions, kind_field, lr_field, weight_decay_field
+from models_core.optim._stages import Rate, descend
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -28,37 +28,17 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="AdaGrad"):
     """Gradients over the root of their summed squares."""
 
-    kind: Literal["adagrad"] = field(
-        "adagrad", title="Optimizer", help="Gradients over the root of their summed squares.", section="Optimizer"
-    )
-    lr: float = field(
-        0.03, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
-    )
+    kind: Literal["adagrad"] = kind_field("adagrad", "Gradients over the root of their summed squares.")
+    lr: float = lr_field(0.03)
     delta: float = field(
-        0.0,
-        title="Delta",
-        help="Where the sum of squares starts.",
-        ge=0,
-        le=1,
-        section="Optimizer",
-        advanced=True,
+        0.0, title="Delta", help="Where the sum of squares starts.", ge=0, le=1, section="Optimizer", advanced=True
     )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section="Optimizer",
-        advanced=True,
-    )
+    weight_decay: float = weight_decay_field()
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
     import optax
 
-    stages = [optax.scale_by_rss(initial_accumulator_value=options.delta, eps=0.0)]
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    scaled = optax.scale_by_rss(initial_accumulator_value=options.delta, eps=0.0)
+    return descend(scaled, weight_decay=options.weight_decay, rate=learning_rate)

@@ -15,11 +15,17 @@ Cost: two numbers a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
-from models_core.spec import field
+from models_core.optim._options import (
+    OptimizerOptions,
+    decay_field,
+    eps_field,
+    kind_field,
+    lr_field,
+    weight_decay_field,
+)
+from models_core.optim._stages import Rate, descend, relaxed
 
 if TYPE_CHECKING:
     import optax
@@ -28,59 +34,17 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="Adam"):
     """Adam with decoupled weight decay."""
 
-    kind: Literal["adam"] = field(
-        "adam", title="Optimizer", help="Adam with decoupled weight decay.", section="Optimizer"
-    )
-    lr: float = field(
-        0.003, title="Learning rate", help="Step size after warm-up.", gt=0, le=10, format="log", section="Optimizer"
-    )
-    beta1: float = field(
-        0.9, title="Beta 1", help="Decay of the mean gradient.", ge=0, lt=1, section="Optimizer", advanced=True
-    )
-    beta2: float = field(
-        0.999,
-        title="Beta 2",
-        help="Decay of the mean squared gradient.",
-        ge=0,
-        lt=1,
-        section="Optimizer",
-        advanced=True,
-    )
-    eps: float = field(
-        1e-8,
-        title="Epsilon",
-        help="Added to the root of the mean square.",
-        gt=0,
-        le=1,
-        format="log",
-        section="Optimizer",
-        advanced=True,
-    )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section="Optimizer",
-        advanced=True,
-    )
+    kind: Literal["adam"] = kind_field("adam", "Adam with decoupled weight decay.")
+    lr: float = lr_field(0.003)
+    beta1: float = decay_field(0.9, "Beta 1", "Decay of the mean gradient.")
+    beta2: float = decay_field(0.999, "Beta 2", "Decay of the mean squared gradient.")
+    eps: float = eps_field(1e-8, "Added to the root of the mean square.")
+    weight_decay: float = weight_decay_field()
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
-    import jax
     import optax
 
-    adam = optax.scale_by_adam(b1=options.beta1, b2=options.beta2, eps=options.eps)
-
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        # optax raises a float to an int32 count, which strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, following = adam.update(grads, state, params)
-        return updates, following
-
-    stages = [optax.GradientTransformation(adam.init, update)]
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    adam = relaxed(optax.scale_by_adam(b1=options.beta1, b2=options.beta2, eps=options.eps))
+    return descend(adam, weight_decay=options.weight_decay, rate=learning_rate)

@@ -14,11 +14,10 @@ Cost: one number a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
-from models_core.spec import field
+from models_core.optim._options import OptimizerOptions, decay_field, kind_field, lr_field, weight_decay_field
+from models_core.optim._stages import Rate, descend
 
 if TYPE_CHECKING:
     import optax
@@ -27,46 +26,16 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="Lion"):
     """Sign of an interpolated momentum."""
 
-    kind: Literal["lion"] = field(
-        "lion", title="Optimizer", help="Sign of an interpolated momentum.", section="Optimizer"
-    )
-    lr: float = field(
-        0.0003, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
-    )
-    beta1: float = field(
-        0.9,
-        title="Beta 1",
-        help="Share of the momentum in the step.",
-        ge=0,
-        lt=1,
-        section="Optimizer",
-        advanced=True,
-    )
-    beta2: float = field(
-        0.99,
-        title="Beta 2",
-        help="Decay of the momentum.",
-        ge=0,
-        lt=1,
-        section="Optimizer",
-        advanced=True,
-    )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section="Optimizer",
-        advanced=True,
-    )
+    kind: Literal["lion"] = kind_field("lion", "Sign of an interpolated momentum.")
+    lr: float = lr_field(0.0003)
+    beta1: float = decay_field(0.9, "Beta 1", "Share of the momentum in the step.")
+    beta2: float = decay_field(0.99, "Beta 2", "Decay of the momentum.")
+    weight_decay: float = weight_decay_field()
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
     import optax
 
-    stages = [optax.scale_by_lion(b1=options.beta1, b2=options.beta2)]
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    lion = optax.scale_by_lion(b1=options.beta1, b2=options.beta2)
+    return descend(lion, weight_decay=options.weight_decay, rate=learning_rate)

@@ -14,10 +14,10 @@ Cost: one integer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
+from models_core.optim._options import OptimizerOptions, kind_field, lr_field
+from models_core.optim._stages import Rate, descend
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="OGD"):
     """Gradient descent whose step falls with the root of time."""
 
-    kind: Literal["ogd"] = field(
-        "ogd", title="Optimizer", help="Gradient descent whose step falls with the root of time.", section="Optimizer"
-    )
-    lr: float = field(
-        0.1, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
-    )
+    kind: Literal["ogd"] = kind_field("ogd", "Gradient descent whose step falls with the root of time.")
+    lr: float = lr_field(0.1)
     delta: float = field(
         0.0,
         title="Delta",
@@ -44,11 +40,11 @@ class Options(OptimizerOptions, title="OGD"):
     )
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
     import jax.numpy as jnp
     import optax
 
     # optax counts updates from 0.
-    falling = optax.scale_by_schedule(lambda made: 1 / jnp.sqrt(jnp.asarray(made, jnp.float32) + (1 + options.delta)))
-    return optax.chain(falling, optax.scale_by_learning_rate(learning_rate))
+    falling = optax.scale_by_schedule(lambda made: 1 / jnp.sqrt(jnp.asarray(made, float) + (1 + options.delta)))
+    return descend(falling, weight_decay=0.0, rate=learning_rate)

@@ -14,11 +14,17 @@ Cost: one number a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
-from models_core.spec import field
+from models_core.optim._options import (
+    OptimizerOptions,
+    decay_field,
+    eps_field,
+    kind_field,
+    lr_field,
+    weight_decay_field,
+)
+from models_core.optim._stages import Rate, descend
 
 if TYPE_CHECKING:
     import optax
@@ -27,47 +33,16 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="RMSProp"):
     """Gradients over the root of their mean square."""
 
-    kind: Literal["rmsprop"] = field(
-        "rmsprop", title="Optimizer", help="Gradients over the root of their mean square.", section="Optimizer"
-    )
-    lr: float = field(
-        0.001, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
-    )
-    decay: float = field(
-        0.9,
-        title="Decay",
-        help="Decay of the mean squared gradient.",
-        ge=0,
-        lt=1,
-        section="Optimizer",
-        advanced=True,
-    )
-    eps: float = field(
-        1e-08,
-        title="Epsilon",
-        help="Added to the root.",
-        gt=0,
-        le=1,
-        format="log",
-        section="Optimizer",
-        advanced=True,
-    )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section="Optimizer",
-        advanced=True,
-    )
+    kind: Literal["rmsprop"] = kind_field("rmsprop", "Gradients over the root of their mean square.")
+    lr: float = lr_field(0.001)
+    decay: float = decay_field(0.9, "Decay", "Decay of the mean squared gradient.")
+    eps: float = eps_field(1e-8, "Added to the root.")
+    weight_decay: float = weight_decay_field()
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
     import optax
 
-    stages = [optax.scale_by_rms(decay=options.decay, eps=options.eps, eps_in_sqrt=False)]
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    scaled = optax.scale_by_rms(decay=options.decay, eps=options.eps, eps_in_sqrt=False)
+    return descend(scaled, weight_decay=options.weight_decay, rate=learning_rate)

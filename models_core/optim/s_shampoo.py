@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _OPTIMIZER = "Optimizer"
 # Keeps the graft's root from zero; the authors' value.
-_GRAFT_EPS = 1e-23
+GRAFT_EPS = 1e-23
 
 
 class Options(OptimizerOptions, title="S-Shampoo"):
@@ -139,8 +139,10 @@ def scale_by_s_shampoo(options: Options) -> optax.GradientTransformation:
 
     def init(params: Any) -> SShampooState:
         def sketches(leaf: Array) -> tuple[Sketch, ...]:
-            axes = _axes(leaf.shape)
-            return tuple(empty(d, options.rank, computed_dtype(leaf)) for d in axes if max(axes) <= options.max_axis)
+            axes = axes_of(leaf.shape)
+            if max(axes) > options.max_axis or leaf.size == 0:
+                return ()
+            return tuple(empty(d, options.rank, computed_dtype(leaf)) for d in axes)
 
         square = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, computed_dtype(leaf)), params)
         return SShampooState(jnp.zeros((), jnp.int32), square, jax.tree.map(sketches, params))
@@ -163,7 +165,7 @@ def scale_by_s_shampoo(options: Options) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without unit axes; a lone number is a vector of one."""
     return tuple(d for d in shape if d != 1) or (1,)
 
@@ -171,7 +173,7 @@ def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _absorb(options: Options, g: Array, sketches: tuple[Sketch, ...]) -> tuple[Sketch, ...]:
     import jax.numpy as jnp
 
-    tensor, following = g.reshape(_axes(g.shape)), []
+    tensor, following = g.reshape(axes_of(g.shape)), []
     for axis, sketch in enumerate(sketches):
         if options.ridge == "update":
             raised = jnp.sqrt(sketch.roots**2 + options.epsilon * sketch.roots[0] ** 2)
@@ -187,8 +189,8 @@ def _direction(options: Options, g: Array, v: Array, sketches: tuple[Sketch, ...
     import jax.numpy as jnp
 
     if not sketches:
-        return g * jax.lax.rsqrt(v + _GRAFT_EPS)
-    u = g.reshape(_axes(g.shape))
+        return g * jax.lax.rsqrt(v + GRAFT_EPS)
+    u = g.reshape(axes_of(g.shape))
     for axis, sketch in enumerate(sketches):
         front = jnp.moveaxis(u, axis, 0)
         largest = sketch.roots[0] ** 2 + sketch.escaped
@@ -198,6 +200,6 @@ def _direction(options: Options, g: Array, v: Array, sketches: tuple[Sketch, ...
     u = u.reshape(g.shape)
     if options.graft == "none":
         return u
-    length = norm_of(lambda x, y: x * jax.lax.rsqrt(y + _GRAFT_EPS), g, v)
+    length = norm_of(lambda x, y: x * jax.lax.rsqrt(y + GRAFT_EPS), g, v)
     own = norm_of(lambda x: x, u)
     return u * jnp.where(own > 0, length / jnp.where(own > 0, own, 1), 0)

@@ -14,10 +14,10 @@ Cost: one number a parameter with momentum, none without.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from models_core.optim._options import OptimizerOptions
+from models_core.optim._options import OptimizerOptions, kind_field, lr_field, weight_decay_field
+from models_core.optim._stages import Rate, descend
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -27,36 +27,20 @@ if TYPE_CHECKING:
 class Options(OptimizerOptions, title="SGD"):
     """Stochastic gradient descent."""
 
-    kind: Literal["sgd"] = field(
-        "sgd", title="Optimizer", help="Stochastic gradient descent with momentum.", section="Optimizer"
-    )
-    lr: float = field(
-        0.05, title="Learning rate", help="Step size after warm-up.", gt=0, le=100, format="log", section="Optimizer"
-    )
+    kind: Literal["sgd"] = kind_field("sgd", "Stochastic gradient descent with momentum.")
+    lr: float = lr_field(0.05)
     momentum: float = field(
         0.9, title="Momentum", help="Decay of the velocity; 0 for none.", ge=0, lt=1, section="Optimizer"
     )
     nesterov: bool = field(
         False, title="Nesterov", help="Look ahead along the velocity.", section="Optimizer", advanced=True
     )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section="Optimizer",
-        advanced=True,
-    )
+    weight_decay: float = weight_decay_field()
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
     import optax
 
-    stages = []
-    if options.momentum > 0:
-        stages.append(optax.trace(decay=options.momentum, nesterov=options.nesterov))
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    traces = [optax.trace(decay=options.momentum, nesterov=options.nesterov)] if options.momentum > 0 else []
+    return descend(*traces, weight_decay=options.weight_decay, rate=learning_rate)

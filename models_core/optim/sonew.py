@@ -12,16 +12,20 @@ Per tensor, its entries in a chain j = 0..n-1 along the fan-in of each output un
     u *= ||q|| / ||u|| , q the step of the method in `graft` ;  w -= lr (u + weight_decay w)
 
 X satisfies X^-1 = H on the diagonal and on every kept edge, and X = 0 elsewhere. Band b > 1 couples each entry with b
-neighbours on each side and solves a b x b system for each (`_banded`, which also says what `edge_rule` removes). There
+neighbours on each side and eliminates in a window of them (`_banded`, which also says what `edge_rule` removes). There
 is no square root: ungrafted, u scales as 1/g.
+
+The authors' PyTorch code is order="row_major", beta2=0.999, gamma=0, graft="official". Their JAX research code is
+gamma=0, vectors="adam" and graft "adam", "sgd", "momentum" or "none"; its relative epsilon misses one neighbour in each
+row sum, ours does not.
 
 Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the
 theory sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code
 cuts at c_j <= 0. Algorithm 3 is rebuilt from its description, and so is `edge_rule` "reweight". The graft's v is bias
 corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
 Reduces to: u = mh / (v_hat + eps) at band 0; X = H^-1 at band n - 1.
-Cost: time O(n) elementwise, O(n band^2) above band 1 (the paper: band^3), temporary memory O(n band); band + 2 numbers
-a parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
+Cost: time O(n) elementwise, O(n band^3) above band 1, temporary memory O(n band); band + 2 numbers a
+parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
 
 >>> Options(band=1, graft="none").beta2
 0.99
@@ -29,12 +33,19 @@ a parameter, in float32 even for bfloat16 parameters unless `statistics` says ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from models_core.optim._banded import EdgeRule, Order, precondition, shift
 from models_core.optim._norms import norm_of
-from models_core.optim._options import OptimizerOptions
+from models_core.optim._options import (
+    OptimizerOptions,
+    decay_field,
+    eps_field,
+    kind_field,
+    lr_field,
+    weight_decay_field,
+)
+from models_core.optim._stages import Rate, descend
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -43,60 +54,35 @@ if TYPE_CHECKING:
 
     Tree = Any
 
-_OPTIMIZER = "Optimizer"
-
 
 class Options(OptimizerOptions, title="SONew"):
     """Sparsified online Newton."""
 
-    kind: Literal["sonew"] = field(
-        "sonew", title="Optimizer", help="Sparsified online Newton (SONew).", section=_OPTIMIZER
-    )
-    lr: float = field(
-        0.003, title="Learning rate", help="Step size after warm-up.", gt=0, le=10, format="log", section=_OPTIMIZER
-    )
+    kind: Literal["sonew"] = kind_field("sonew", "Sparsified online Newton (SONew).")
+    lr: float = lr_field(0.003)
     band: int = field(
         1,
         title="Band",
         help="Neighbours coupled on each side: 0 is diagonal, 1 tridiagonal.",
         ge=0,
         le=8,
-        section=_OPTIMIZER,
+        section="Optimizer",
     )
     order: Order = field(
         "fan_in",
         title="Order of the chain",
         help="Along the inputs of each output unit, or as the entries lie in memory.",
-        section=_OPTIMIZER,
+        section="Optimizer",
         advanced=True,
     )
-    beta1: float = field(
-        0.9, title="Beta 1", help="Decay of the mean gradient.", ge=0, lt=1, section=_OPTIMIZER, advanced=True
-    )
-    beta2: float = field(
-        0.99,
-        title="Beta 2",
-        help="Decay of the second-moment statistics.",
-        ge=0,
-        lt=1,
-        section=_OPTIMIZER,
-        advanced=True,
-    )
-    eps: float = field(
-        1e-8,
-        title="Epsilon",
-        help="Added to the diagonal of the statistics.",
-        gt=0,
-        le=1,
-        format="log",
-        section=_OPTIMIZER,
-        advanced=True,
-    )
+    beta1: float = decay_field(0.9, "Beta 1", "Decay of the mean gradient.")
+    beta2: float = decay_field(0.99, "Beta 2", "Decay of the second-moment statistics.")
+    eps: float = eps_field(1e-8, "Added to the diagonal of the statistics.")
     eps_scale: Literal["absolute", "relative"] = field(
         "absolute",
         title="Epsilon's scale",
         help="Relative: times the largest absolute row sum of the tensor's statistics.",
-        section=_OPTIMIZER,
+        section="Optimizer",
         advanced=True,
     )
     gamma: float | None = field(
@@ -105,48 +91,38 @@ class Options(OptimizerOptions, title="SONew"):
         help="Cut an edge where the conditional variance is below this share of the variance; empty: rounding unit.",
         ge=0,
         lt=1,
-        section=_OPTIMIZER,
+        section="Optimizer",
         advanced=True,
     )
     edge_rule: EdgeRule = field(
         "minimal_cut",
         title="Edge rule",
         help="What gives way where the statistics are nearly singular: few edges, all of an entry's, or their weight.",
-        section=_OPTIMIZER,
+        section="Optimizer",
+        advanced=True,
+    )
+    vectors: Literal["chain", "adam"] = field(
+        "chain",
+        title="Vectors",
+        help="Tensors of one axis: chained like all others, or left to Adam.",
+        section="Optimizer",
         advanced=True,
     )
     statistics: Literal["float32", "bfloat16"] = field(
         "float32",
         title="Precision of the statistics",
         help="How they are stored; computation is in float32. Half the memory in bfloat16, more edges cut.",
-        section=_OPTIMIZER,
+        section="Optimizer",
         advanced=True,
     )
-    graft: Literal["adam", "official", "rmsprop", "sgd", "none"] = field(
+    graft: Literal["adam", "official", "rmsprop", "momentum", "sgd", "none"] = field(
         "adam",
         title="Grafted norm",
         help="Whose step length each tensor takes; official is Adam without bias correction of the second moment.",
-        section=_OPTIMIZER,
+        section="Optimizer",
     )
-    graft_eps: float = field(
-        1e-8,
-        title="Epsilon of the graft",
-        help="Added to the root in the grafted method's step.",
-        gt=0,
-        le=1,
-        format="log",
-        section=_OPTIMIZER,
-        advanced=True,
-    )
-    weight_decay: float = field(
-        0.0,
-        title="Weight decay",
-        help="Decoupled, times the learning rate.",
-        ge=0,
-        le=10,
-        section=_OPTIMIZER,
-        advanced=True,
-    )
+    graft_eps: float = eps_field(1e-8, "Added to the root in the grafted method's step.", "Epsilon of the graft")
+    weight_decay: float = weight_decay_field()
 
 
 class SonewState(NamedTuple):
@@ -158,14 +134,9 @@ class SonewState(NamedTuple):
     couplings: tuple[Tree, ...]
 
 
-def build(options: Options, learning_rate: float | Callable[[Any], Any]) -> optax.GradientTransformation:
+def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
     """The transformation; `learning_rate` is a step size > 0 or a schedule over updates."""
-    import optax
-
-    stages = [scale_by_sonew(options)]
-    if options.weight_decay > 0:
-        stages.append(optax.add_decayed_weights(options.weight_decay))
-    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate))
+    return descend(scale_by_sonew(options), weight_decay=options.weight_decay, rate=learning_rate)
 
 
 def scale_by_sonew(options: Options) -> optax.GradientTransformation:
@@ -222,6 +193,8 @@ def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: t
     t = step.astype(v.dtype)
     mean_weight, square_weight = 1 / (1 - options.beta1**t), 1 / (1 - options.beta2**t)
     m_hat, v_hat = m * mean_weight, v * square_weight
+    if options.vectors == "adam" and g.ndim < 2:
+        return m_hat / (jnp.sqrt(v_hat) + options.graft_eps)
     e_hat = tuple(coupling * square_weight for coupling in e_exact)
     eps = jnp.asarray(options.eps, v.dtype)
     if options.eps_scale == "relative":
@@ -236,6 +209,8 @@ def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: t
             return u
         case "sgd":
             length = norm_of(lambda x: x, g)
+        case "momentum":
+            length = norm_of(lambda x: x * mean_weight, m)
         case "rmsprop":
             length = norm_of(lambda x, y: x / (jnp.sqrt(y * square_weight) + options.graft_eps), g, v)
         case "adam":

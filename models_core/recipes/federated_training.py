@@ -1,8 +1,9 @@
 """Federated training with a simulated clock.
 
-Spreads real images over clients, lets them train a classifier locally, and merges their changes on a server: in
-synchronous rounds (FedAvg, with over-selection) or asynchronously (FedBuff). Latencies are simulated, so that accuracy
-can be drawn against time. Same seed, same partition, same latencies and same local batches for every algorithm.
+Spreads images over clients, lets them train a classifier locally, and merges their changes on a server: in synchronous
+rounds or asynchronously, under latencies, availability and drop-outs that are simulated, so that accuracy can be drawn
+against time. Same seed, same partition, same latencies and same local batches for every algorithm. FARe-DUST and
+FeAST-on-MSG are reconstructions from their abstracts: never set their numbers beside published ones.
 """
 
 from __future__ import annotations
@@ -12,85 +13,86 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models_core.catalog import Example, MetricInfo
-from models_core.errors import NonFinite
+from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
-from models_core.federated import AnyAlgorithm
+from models_core.federated import AnyAlgorithm, _partitions
+from models_core.federated._partitions import AnyPartition, DataName, DirichletPerClient, Shards
+from models_core.federated._rounds import RoundOptions
+from models_core.federated.compression import none as no_compression
+from models_core.federated.compression import quantised, top_k
 from models_core.federated.fedavg import Options as FedAvg
 from models_core.federated.fedbuff import Options as FedBuff
-from models_core.federated.simulation.latency import AnyLatency, HalfNormal, PerClientPerExample
+from models_core.federated.modifiers import distillation
+from models_core.federated.privacy import dp_fedavg, secure_sum
+from models_core.federated.simulation.latency import AnyLatency, HalfNormal, PerClientPerExample, PerDomainPerExample
+from models_core.federated.simulation.presence import Always, AnyPresence
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
 if TYPE_CHECKING:
-    from models_core.data.partition import Partition
+    from models_core.federated.simulation.federation import Federation
 
-VERSION = "1"
+VERSION = "2"
 FAMILY = "federated"
-_EXAMPLES = {"digits": 1437, "mnist5k": 4000}
-
-
-class Iid(BaseSpec, title="IID"):
-    """Uniformly at random, equal sizes."""
-
-    kind: Literal["iid"] = field("iid", title="Partition", help="Uniformly at random.", section="Clients")
-
-
-class DirichletPerClient(BaseSpec, title="Dirichlet per client"):
-    """Each client draws its mix of classes; equal sizes."""
-
-    kind: Literal["dirichlet_per_client"] = field(
-        "dirichlet_per_client",
-        title="Partition",
-        help="Each client draws its mix of classes; equal sizes.",
-        section="Clients",
-    )
-    alpha: float = field(
-        0.3, title="Alpha", help="Small: few classes a client.", gt=0, le=1000, format="log", section="Clients"
-    )
-
-
-class DirichletPerClass(BaseSpec, title="Dirichlet per class"):
-    """Each class is split over the clients; unequal sizes."""
-
-    kind: Literal["dirichlet_per_class"] = field(
-        "dirichlet_per_class",
-        title="Partition",
-        help="Each class is split over clients; unequal sizes.",
-        section="Clients",
-    )
-    alpha: float = field(
-        0.5, title="Alpha", help="Small: uneven splits.", ge=0.05, le=1000, format="log", section="Clients"
-    )
-
-
-class Shards(BaseSpec):
-    """Images sorted by label and dealt out in shards."""
-
-    kind: Literal["shards"] = field(
-        "shards", title="Partition", help="Sorted by label, dealt out in shards.", section="Clients"
-    )
-    per_client: int = field(2, title="Shards", help="For each client.", ge=1, le=100, section="Clients")
+_EXAMPLES = {"digits": 1437, "mnist5k": 4000, "cifar10": 50_000, "cifar100": 50_000}
+# The longest compiled call when its length is chosen by the clock, and how long such a call should take.
+_LONGEST_CALL, _CALL_S = 32, 0.5
 
 
 class Spec(BaseSpec):
-    """Data and clients, an algorithm, a latency, and what a client does."""
+    """Data and clients, an algorithm and what is laid over it, a latency, and what a client does."""
 
-    data: Literal["digits", "mnist5k"] = field(
-        "digits", title="Images", help="8x8 digits (1,437) or 28x28 MNIST (4,000).", section="Task"
+    data: DataName = field(
+        "digits",
+        title="Images",
+        help="8x8 digits, 28x28 MNIST (4,000), files of CIFAR or federated EMNIST, or synthetic handwriting.",
+        section="Task",
     )
+    model: Literal["mlp", "cnn"] = field("mlp", title="Model", help="Classifier of the clients.", section="Model")
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = field(
-        (64,), title="Hidden layers", help="Sizes of the classifier's, first to last.", max_length=8, section="Model"
-    )
+        (64,), title="Hidden layers", help="Sizes of the MLP's; the CNN has one, the first.", max_length=8,
+        section="Model",
+    )  # fmt: skip
+    channels: tuple[Annotated[int, Field(ge=1, le=512)], ...] = field(
+        (8, 16), title="Channels", help="Of the CNN's stages.", min_length=1, max_length=4, section="Model",
+        advanced=True,
+    )  # fmt: skip
     clients: int = field(
-        50, title="Clients", help="In the whole fleet.", unit="clients", ge=1, le=1000, section="Clients"
+        50, title="Clients", help="In the whole fleet.", unit="clients", ge=1, le=100_000, section="Clients"
     )
-    partition: Annotated[Iid | DirichletPerClient | DirichletPerClass | Shards, Field(discriminator="kind")] = field(
+    partition: AnyPartition = field(
         DirichletPerClient(), title="Partition", help="How the images are spread.", section="Clients"
     )
     algorithm: AnyAlgorithm = field(FedAvg(), title="Algorithm", help="How reports are merged.", section="Algorithm")
+    regularisation: Annotated[
+        distillation.NoDistillation | distillation.Options, Field(discriminator="kind")
+    ] = field(
+        distillation.NoDistillation(), title="Regularisation", help="Of the clients by the server's past.",
+        section="Modifications",
+    )  # fmt: skip
+    average_decay: float = field(
+        0.0, title="Average of weights", help="Decay of the average that is evaluated; 0: the model itself.", ge=0,
+        lt=1, section="Modifications",
+    )  # fmt: skip
     latency: AnyLatency = field(
         PerClientPerExample(), title="Latency", help="How long clients take.", section="Latency"
+    )
+    presence: AnyPresence = field(
+        Always(), title="Availability", help="When clients can be asked.", section="Availability"
+    )
+    drop_out: float = field(
+        0.0, title="Drop-outs", help="Chance that a task never reports.", ge=0, lt=1, section="Availability"
+    )
+    privacy: Annotated[dp_fedavg.NoPrivacy | dp_fedavg.Options, Field(discriminator="kind")] = field(
+        dp_fedavg.NoPrivacy(), title="Privacy", help="Of users, in the sum.", section="Privacy"
+    )
+    secure: Annotated[secure_sum.NoSecureSum | secure_sum.Options, Field(discriminator="kind")] = field(
+        secure_sum.NoSecureSum(), title="Secure sum", help="Fixed point, as a secure protocol adds.",
+        section="Communication",
+    )  # fmt: skip
+    compression: Annotated[no_compression.Options | top_k.Options | quantised.Options, Field(discriminator="kind")] = (
+        field(no_compression.Options(), title="Compression", help="Of uploads.", section="Communication")
     )
     local_lr: float = field(
         0.1, title="Client rate", help="Learning rate of local SGD.", gt=0, le=100, format="log", section="Client"
@@ -102,7 +104,15 @@ class Spec(BaseSpec):
         8, title="Client batch size", help="Images in one local step.", unit="examples", ge=1, le=1000, section="Client"
     )
     server_steps: int = field(
-        300, title="Server steps", help="Rounds, or buffers merged.", unit="steps", ge=1, le=100_000, section="Budget"
+        300, title="Server steps", help="Rounds, or buffers merged, at most.", unit="steps", ge=1, le=100_000,
+        section="Budget",
+    )  # fmt: skip
+    time_budget_s: float = field(
+        0.0, title="Simulated time", help="The run ends with the last step before; 0: by steps alone.", unit="s", ge=0,
+        format="seconds", section="Budget",
+    )  # fmt: skip
+    target: float = field(
+        0.0, title="Target", help="Accuracy whose simulated time is reported; 0: none.", ge=0, le=1, section="Budget"
     )
     eval_every: int = field(
         10,
@@ -116,15 +126,30 @@ class Spec(BaseSpec):
         100, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
     )
     steps_per_call: int = field(
-        1,
+        0,
         title="Steps per call",
-        help="Server steps carried out in one compiled call; a stop waits for their end.",
+        help="Server steps in one compiled call, for whose end a stop waits; 0: as many as take about half a second.",
         unit="steps",
-        ge=1,
+        ge=0,
         le=1000,
         section="Budget",
         advanced=True,
     )
+    client_map: Literal["scan", "chunks", "vmap", "auto"] = field(
+        "scan",
+        title="Clients of a step",
+        help="One by one, in chunks, or all at once; auto measures once, and last digits then depend on the choice.",
+        section="Engine",
+        advanced=True,
+    )
+    chunk: int = field(
+        4, title="Chunk", help="Clients at once with chunks.", unit="clients", ge=2, le=1024, section="Engine",
+        advanced=True,
+    )  # fmt: skip
+    devices: int = field(
+        1, title="Devices", help="Over which the clients of a step are spread.", ge=1, le=64, section="Engine",
+        advanced=True,
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -132,9 +157,33 @@ class Spec(BaseSpec):
         if needed > self.clients:
             refuse("clients", f"The algorithm needs {needed} clients at once.")
         shards = self.partition.per_client if isinstance(self.partition, Shards) else 1
-        if self.clients * shards > _EXAMPLES[self.data]:
+        if self.clients * shards > _EXAMPLES.get(self.data, self.clients * shards):
             refuse("clients", f"{self.data} has only {_EXAMPLES[self.data]} training images to deal out.")
+        if reason := _partitions.mismatch(self.data, self.partition):
+            refuse("partition.kind", reason)
+        if isinstance(self.latency, PerDomainPerExample) and not _partitions.has_domains(self.partition):
+            refuse("latency.kind", "The partition has no slow domain: choose label domains or writers.")
+        if self.model == "cnn" and not self.hidden:
+            refuse("hidden", "The CNN needs a hidden layer.")
+        own_teachers = self.algorithm.kind == "fare_dust"
+        if own_teachers and self.regularisation.kind != "none":
+            refuse("regularisation.kind", "FARe-DUST has teachers of its own.")
+        if isinstance(self.privacy, dp_fedavg.Options):
+            self._private()
         return self
+
+    def _private(self) -> None:
+        algorithm = self.algorithm
+        if not isinstance(algorithm, RoundOptions) or algorithm.kind in (
+            "scaffold", "fare_dust", "feast_on_msg", "dp_ftrl"
+        ):  # fmt: skip
+            refuse(
+                "privacy.kind", "DP-FedAvg bounds what one round says of a client: choose FedAvg, FedAdam or the like."
+            )
+        if algorithm.sampling != "poisson":
+            refuse("algorithm.sampling", "The accountant assumes Poisson sampling.")
+        if algorithm.over_selection > 0 or algorithm.deadline_s > 0:
+            refuse("algorithm.over_selection", "Dropping the slow is no Poisson sample: set it and the deadline to 0.")
 
 
 EXAMPLES = (
@@ -152,142 +201,184 @@ EXAMPLES = (
         ),
         cost_s=8,
     ),
+    Example(
+        "FedAvg with user-level privacy",
+        Spec(
+            clients=200,
+            algorithm=FedAvg(cohort=20, sampling="poisson"),
+            privacy=dp_fedavg.Options(clip=0.5, noise=0.6, delta=1e-3, adaptive=True),
+            server_steps=200,
+        ),
+        cost_s=12,
+    ),
+)
+
+_SLOW_WRITERS: dict[str, Any] = {
+    "data": "synthetic_writers",
+    "clients": 80,
+    "partition": {"kind": "synthetic_writers"},
+    "latency": {"kind": "per_domain_per_example", "slow_factor": 10.0},
+    "local_epochs": 1,
+    "server_steps": 2000,
+    "time_budget_s": 600.0,
+    "eval_every": 25,
+}
+_ROUND = {"kind": "fedavg", "cohort": 10, "over_selection": 0.5}
+_ADAM = {"kind": "fedadam", "cohort": 10, "over_selection": 0.5, "server_lr": 0.03}
+
+TEMPLATES = (
+    StudyTemplate(
+        "stragglers",
+        "Learning from straggler clients",
+        "Slow writers are a domain of their own. Every algorithm runs to the same simulated time; the controls tell "
+        "whether a gain comes from late reports. FARe-DUST and FeAST-on-MSG are reconstructions, the data synthetic.",
+        spec=_SLOW_WRITERS,
+        arms={
+            "FedAvg": {"algorithm": _ROUND},
+            "FedAvg waits for all": {"algorithm": {"kind": "fedavg", "cohort": 15}},
+            "FedAvg asks twice as many": {"algorithm": {**_ROUND, "over_selection": 1.0}},
+            "FedAdam": {"algorithm": _ADAM},
+            "FedAdam with average": {"algorithm": _ADAM, "average_decay": 0.95},
+            "FedAdam with old teacher": {"algorithm": _ADAM, "regularisation": {"kind": "distillation", "age": 10}},
+            "FedBuff": {"algorithm": {"kind": "fedbuff", "concurrency": 15, "buffer": 10}},
+            "FARe-DUST": {"algorithm": {"kind": "fare_dust", "over_selection": 0.5}},
+            "FARe-DUST with timely teachers": {
+                "algorithm": {"kind": "fare_dust", "over_selection": 0.5, "late_reports": False}
+            },
+            "FeAST-on-MSG": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5}},
+            "FeAST with its average only": {
+                "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}
+            },
+            "FeAST without late reports": {
+                "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "late_reports": False}
+            },
+        },
+        baseline="FedAvg",
+        metric="eval/straggler_accuracy",
+        x="sim/time_s",
+        seeds=(0, 1, 2, 3, 4),
+    ),
 )
 
 METRICS = (
-    MetricInfo("eval/accuracy", "", "max", "Share of test images recognised by the server's model.", primary=True),
+    MetricInfo("eval/accuracy", "", "max", "Share of test images recognised by the model.", primary=True),
     MetricInfo("eval/loss", "nats", "min", "Mean loss on the test images."),
+    MetricInfo("eval/straggler_accuracy", "", "max", "Accuracy on what slow clients have, mean over them."),
+    MetricInfo("eval/other_accuracy", "", "max", "Accuracy on what the other clients have, mean over them."),
+    MetricInfo("fair/p10", "", "max", "Accuracy on a client's own mix of classes: 10th percentile over clients."),
+    MetricInfo("fair/p50", "", "max", "The same: median over clients."),
+    MetricInfo("fair/p90", "", "max", "The same: 90th percentile over clients."),
+    MetricInfo("fair/spread", "", "min", "The same: standard deviation over clients."),
     MetricInfo("train/loss", "nats", "min", "Clients' mean loss while training, weighted as their reports."),
     MetricInfo("optim/update_norm", "", None, "Euclidean norm of the server's step."),
     MetricInfo("sim/time_s", "s", "min", "Simulated time."),
+    MetricInfo("sim/seconds_to_target", "s", "min", "Simulated time of the first evaluation at the target or above."),
     MetricInfo("sim/staleness_mean", "steps", "min", "Mean staleness of the reports used in the step."),
     MetricInfo("sim/in_flight", "clients", None, "Clients at work at the time of the step."),
-    MetricInfo("comm/download_bytes", "bytes", "min", "Models sent to clients so far."),
-    MetricInfo("comm/upload_bytes", "bytes", "min", "Reports received so far."),
+    *(
+        MetricInfo(f"staleness/{name}", "", None, f"Share of the reports used so far that were {text} steps stale.")
+        for name, text in (
+            ("0", "0"), ("1", "1"), ("2_3", "2 to 3"), ("4_7", "4 to 7"), ("8_15", "8 to 15"), ("16_up", "16 or more")
+        )
+    ),
+    MetricInfo("comm/download_bytes", "bytes", "min", "Models and teachers sent to clients so far."),
+    MetricInfo("comm/upload_bytes", "bytes", "min", "Reports received so far, as compressed."),
+    MetricInfo("work/started", "clients", None, "Client tasks started so far."),
+    MetricInfo("work/used", "clients", None, "Client tasks whose result was used so far."),
     MetricInfo("work/wasted_share", "", "min", "Share of the client tasks started so far whose result was dropped."),
     MetricInfo("work/wasted_s", "s", "min", "Simulated client seconds so far whose result was dropped."),
+    MetricInfo("privacy/epsilon", "", "min", "Spent so far, at the delta asked for."),
+    MetricInfo("privacy/clip", "", None, "Clipping norm of the step."),
+    MetricInfo("privacy/unclipped_share", "", None, "Share of the step's clients within the norm."),
+    MetricInfo("secure/overflows", "", "min", "Numbers of the step's sum that the modulus cannot represent."),
     MetricInfo("perf/steps_per_s", "steps/s", "max", "Server steps a second of real time, evaluation left out."),
-)
+)  # fmt: skip
 
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Plan, simulate, evaluate; see the module's docstring."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
-    import optax
 
-    from models_core import federated
-    from models_core.data import digits, mnist5k
-    from models_core.federated.simulation import engine, latency
-    from models_core.federated.simulation.schedule import Fleet
-    from models_core.nn import mlp
+    from models_core.federated.simulation import engine, experiment
     from models_core.training import backend, snapshot
-    from models_core.training.evaluation import build_evaluation
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
 
     yield Log(backend.prepare(ctx.cache_dir))
-    images = digits.load() if spec.data == "digits" else mnist5k.load()
-    parts = _partition(spec, images.train_y, ctx.seed)
-    sizes = [len(part) for part in parts]
-    draw = latency.build(spec.latency, sizes=sizes, seed=ctx.seed)
-    schedule = federated.plan(spec.algorithm, Fleet(sizes, draw, ctx.seed), steps=spec.server_steps)
-    yield Log(
-        f"{len(parts)} clients of {min(sizes)} to {max(sizes)} images; {spec.server_steps} steps last "
-        f"{schedule.clock_s[-1]:.1f} s of simulated time; {schedule.history} models are kept."
-    )
-
-    root = jax.random.key(ctx.seed)
-    params = mlp.init(jax.random.fold_in(root, 0), [images.side**2, *spec.hidden, 10])
-    model_bytes = snapshot.tree_bytes(params)
-    state = engine.start(params, schedule.history)
-    first = 0
+    federation: Federation = _partitions.assemble(spec.data, spec.partition, spec.clients, seed=ctx.seed)
+    setup = experiment.prepare(spec, federation, seed=ctx.seed)
+    schedule = setup.schedule
+    steps = schedule.steps
+    yield Log(setup.describe())
+    resumed = dict(ctx.resume.state) if ctx.resume else {}
+    if resumed and resumed.get("schedule") != schedule.fingerprint:
+        raise CheckpointInvalid("The checkpoint belongs to another schedule of reports.")
+    plan, choice = experiment.choose_map(setup, spec.client_map, spec.chunk, chosen=resumed.get("chunk"))
+    if choice:
+        yield Log(choice)
+    state = setup.start(plan)
+    step, reached_s = 0, float("inf")
     if ctx.resume:
-        state, first = snapshot.from_arrays(ctx.resume.arrays, state), ctx.resume.step
-
-    def losses(params: Any, x: Any, y: Any) -> Any:
-        return optax.softmax_cross_entropy_with_integer_labels(mlp.apply(params, x), y)
-
-    def test_sums(params: Any, x: Any, y: Any, valid: Any) -> tuple[dict[str, Any], Any]:
-        right = (jnp.argmax(mlp.apply(params, x), axis=-1) == y).astype(jnp.float32)
-        sums = {"eval/loss": jnp.sum(losses(params, x, y) * valid), "eval/accuracy": jnp.sum(right * valid)}
-        return sums, jnp.sum(valid)
-
-    evaluate = build_evaluation(test_sums, batch_size=min(500, len(images.test_y)))
-    local = engine.LocalTraining(spec.local_lr, spec.local_epochs, spec.local_batch_size)
-    data = engine.stack_clients(images.train_x, images.train_y, parts, spec.local_batch_size)
-    pacing = Pacing(spec.server_steps, spec.eval_every, spec.checkpoint_every)
-    watch = Stopwatch()
-    staleness = schedule.staleness.mean(axis=1)
-    last_norm = float("nan")
+        state, step = snapshot.from_arrays(ctx.resume.arrays, state), ctx.resume.step
+        reached_s = float(resumed["reached_s"]) if resumed["reached_s"] is not None else reached_s
+    length = min(spec.steps_per_call or _LONGEST_CALL, steps)
     advance = engine.compile_advance(
-        losses,
-        local,
-        server_lr=spec.algorithm.server_lr,
-        key=jax.random.fold_in(root, 1),
-        example=(state, data, engine.stretch(schedule, 0, 1, spec.steps_per_call)),
+        plan, example=(state, setup.data, engine.stretch(schedule, 0, 1, length, width=plan.width))
     )
+    pacing = Pacing(steps, spec.eval_every, spec.checkpoint_every)
+    watch = Stopwatch()
+    last_norm = float("nan")
+    call_steps = spec.steps_per_call or 1
+
+    def saved() -> Checkpoint:
+        progress = {
+            "schedule": schedule.fingerprint,
+            "clock_s": float(schedule.clock_s[step - 1]) if step else 0.0,
+            "reached_s": reached_s if np.isfinite(reached_s) else None,
+            "chunk": plan.chunk,
+        }
+        return Checkpoint(step, snapshot.to_arrays(state), progress)
+
     if not ctx.resume:
-        yield Metric(0, evaluate(engine.current(state), images.test_x, images.test_y))
-    step = first
-    while step < spec.server_steps:
+        yield Metric(0, {"sim/time_s": 0.0, **setup.evaluate(engine.shown(plan, state))})
+    while step < steps:
         if ctx.should_stop():
-            yield Checkpoint(step, snapshot.to_arrays(state))
+            yield saved()
             return
         begin = step
-        while step < min(begin + spec.steps_per_call, spec.server_steps):
+        while step < min(begin + min(call_steps, length), steps):
             step += 1
             if pacing.evaluates(step) or pacing.saves(step):
                 break
         watch.start()
-        state, numbers = advance(state, data, engine.stretch(schedule, begin, step, spec.steps_per_call))
-        loss, update_norm = np.asarray(numbers["loss"]), np.asarray(numbers["update_norm"])
+        state, numbers = advance(state, setup.data, engine.stretch(schedule, begin, step, length, width=plan.width))
+        host = {name: np.asarray(value) for name, value in jax.device_get(numbers).items()}
         watch.stop()
         pace = (step - begin) / watch.lap_s()
+        if not spec.steps_per_call:
+            call_steps = max(1, min(int(pace * _CALL_S), 2 * call_steps))
         for index, done in enumerate(range(begin + 1, step + 1)):
-            if not np.isfinite(update_norm[index]):
+            if not np.isfinite(host["update_norm"][index]):
                 raise NonFinite(
                     f"Training met NaN or infinity at step {done}; the norm of the update before was {last_norm:.4g}. "
                     "A smaller client rate or server rate may help."
                 )
-            last_norm = float(update_norm[index])
-            if pacing.reports(done):
-                yield Metric(
-                    done,
-                    {
-                        "train/loss": float(loss[index]),
-                        "optim/update_norm": last_norm,
-                        "sim/time_s": float(schedule.clock_s[done - 1]),
-                        "sim/staleness_mean": float(staleness[done - 1]),
-                        "sim/in_flight": float(schedule.in_flight[done - 1]),
-                        "comm/download_bytes": float(schedule.started[done - 1]) * model_bytes,
-                        "comm/upload_bytes": float(schedule.received[done - 1]) * model_bytes,
-                        "work/wasted_share": float(
-                            (schedule.late[done - 1] + schedule.too_old[done - 1]) / schedule.started[done - 1]
-                        ),
-                        "work/wasted_s": float(schedule.wasted_s[done - 1]),
-                        "perf/steps_per_s": pace,
-                    },
-                )
+            last_norm = float(host["update_norm"][index])
+            if pacing.reports(done) and not (done == step and pacing.evaluates(step)):
+                yield Metric(done, setup.measured(done, host, index) | {"perf/steps_per_s": pace})
         if pacing.evaluates(step):
-            yield Metric(step, evaluate(engine.current(state), images.test_x, images.test_y))
+            # Together with the clock, so that every point of an evaluation has its simulated time.
+            found = setup.evaluate(engine.shown(plan, state))
+            if spec.target and found["eval/accuracy"] >= spec.target:
+                reached_s = min(reached_s, float(schedule.clock_s[step - 1]))
+            if spec.target:
+                found["sim/seconds_to_target"] = reached_s
+            values = setup.measured(step, host, step - begin - 1) | setup.seldom(step) | found
+            yield Metric(step, values | {"perf/steps_per_s": pace})
         if pacing.tells_progress(step):
-            yield Progress(step, spec.server_steps, f"{schedule.clock_s[step - 1]:.1f} s of simulated time")
+            yield Progress(step, steps, f"{schedule.clock_s[step - 1]:.1f} s of simulated time")
         if pacing.saves(step):
-            yield Checkpoint(step, snapshot.to_arrays(state))
-    yield Artifact("model.safetensors", snapshot.to_safetensors(engine.current(state)))
-
-
-def _partition(spec: Spec, labels: Any, seed: int) -> Partition:
-    from models_core.data import partition
-
-    match spec.partition:
-        case Iid():
-            return partition.iid(labels, spec.clients, seed=seed)
-        case DirichletPerClient(alpha=alpha):
-            return partition.dirichlet_per_client(labels, spec.clients, alpha=alpha, seed=seed)
-        case DirichletPerClass(alpha=alpha):
-            return partition.dirichlet_per_class(labels, spec.clients, alpha=alpha, seed=seed)
-        case Shards(per_client=per_client):
-            return partition.shards(labels, spec.clients, per_client=per_client, seed=seed)
+            yield saved()
+    yield Artifact("model.safetensors", snapshot.to_safetensors(engine.shown(plan, state)))
+    yield Artifact("staleness.json", setup.staleness_json(), "application/json")

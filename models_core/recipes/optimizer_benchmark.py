@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models_core.catalog import Example, MetricInfo
+from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
@@ -132,6 +132,24 @@ EXAMPLES = (
             target=Target(metric="eval/accuracy", value=0.93),
         ),
         cost_s=11,
+    ),
+)
+
+TEMPLATES = (
+    StudyTemplate(
+        "sonew_bands",
+        "SONew against first-order methods",
+        "The digits autoencoder under the same budget: momentum, Adam, and SONew with a diagonal, a tridiagonal and a "
+        "band-4 preconditioner. All SONew arms share one learning rate; tune "
+        "each before you conclude.",
+        arms={
+            "adam": {"optimizer": {"kind": "adam", "lr": 0.01}},
+            "momentum": {"optimizer": {"kind": "sgd", "lr": 0.05}},
+            "diagonal": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 0}},
+            "tridiagonal": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 1}},
+            "band 4": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 4}},
+        },
+        seeds=(0, 1, 2),
     ),
 )
 

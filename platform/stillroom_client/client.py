@@ -87,6 +87,57 @@ class Client:
         """Ask the run to stop for good; it keeps what it has written."""
         return self._post(f"{_run_path(run)}/cancel", {})
 
+    def pause(self, run: str) -> JsonObject:
+        """Hold the run; it saves a checkpoint first."""
+        return self._post(f"{_run_path(run)}/pause", {})
+
+    def resume(self, run: str) -> JsonObject:
+        """Release a held run into the queue."""
+        return self._post(f"{_run_path(run)}/resume", {})
+
+    def retry(self, run: str) -> JsonObject:
+        """A new run with the same spec and seed."""
+        return self._post(f"{_run_path(run)}/retry", {})
+
+    def study(
+        self,
+        project: str,
+        name: str,
+        recipe: str,
+        spec: Mapping[str, Any] | None = None,
+        *,
+        arms: Iterable[Mapping[str, Any]] = (),
+        seeds: Iterable[int] = (0,),
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JsonObject:
+        """Queue arms times seeds.
+
+        arms: {"name", "spec"}, laid over `spec`. options: tags, notes, resources, priority.
+        """
+        body = {
+            "name": name,
+            "recipe": recipe,
+            "spec": dict(spec or {}),
+            "arms": [dict(arm) for arm in arms],
+            "seeds": list(seeds),
+            **options,
+        }
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._post(f"{_project_path(project)}/studies", body, headers)
+
+    def projects(self, org: str) -> list[JsonObject]:
+        """The projects of an organisation."""
+        return list(self._pages(f"/orgs/{quote(org, safe='')}/projects", {}))
+
+    def series(self, run: str) -> list[JsonObject]:
+        """The metrics of a run with their summaries: key, n, last, min, max, last_step."""
+        return list(self._pages(f"{_run_path(run)}/series", {}))
+
+    def artifacts(self, run: str) -> list[JsonObject]:
+        """The files of a run."""
+        return list(self._pages(f"{_run_path(run)}/artifacts", {}))
+
     def wait(
         self,
         run: str,

@@ -9,8 +9,9 @@ import gzip
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -181,6 +182,38 @@ class AttemptApi:
 def is_stale(error: ApiError) -> bool:
     """Does this answer mean that the attempt is over and must write nothing more?"""
     return error.status == 409 and error.code in ("ingest.stale_epoch", "run.stale", "run.not_claimable")
+
+
+def without_refused(payload: bytes, error: ApiError) -> bytes | None:
+    """The same batch without what the platform refused, and a log line that says so; None when it is already empty.
+
+    Where the answer names series, only those go; otherwise all series, logs and progress do, in the end the line too.
+    """
+    batch = decode_batch(payload)
+    if not batch["series"] and len(batch["logs"]) <= 1 and "progress" not in batch:
+        return encode_batch(batch["epoch"], batch["seq"]) if batch["logs"] else None
+    named = _named_series(error, len(batch["series"]))
+    note = LogLine(time.time(), "warning", "log", f"The platform refused a part of this run's data: {error}"[:2000])
+    if not named:
+        return encode_batch(batch["epoch"], batch["seq"], logs=[note])
+    batch["series"] = [one for number, one in enumerate(batch["series"]) if number not in named]
+    batch["logs"].append(asdict(note))
+    return pack_batch(batch)
+
+
+def is_gone(error: ApiError) -> bool:
+    """Has the run been deleted? A 404 of a proxy or of a platform that is being replaced does not count."""
+    return error.status == 404 and not error.code.startswith("http.")
+
+
+def _named_series(error: ApiError, count: int) -> set[int]:
+    """The positions N of every location `series.N...` in the answer."""
+    named = set()
+    for location in error.fields:
+        parts = location.split(".")
+        if len(parts) > 1 and parts[0] == "series" and parts[1].isdigit() and int(parts[1]) < count:
+            named.add(int(parts[1]))
+    return named
 
 
 def _same_digest(left: str, right: str) -> bool:

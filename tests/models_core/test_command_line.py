@@ -166,8 +166,8 @@ def test_sigterm_stops_within_a_step_and_a_second_one_changes_nothing(
 def test_a_bad_spec_names_the_field_on_stderr(environment: dict[str, str], tmp_path: Path) -> None:
     code, events, errors = run_to_end(environment, tmp_path, request(optimizer={"kind": "sgd", "lr": -1}))
     assert code == 2
-    assert "spec.optimizer.lr: Input should be greater than 0." in errors
-    assert events[-1]["error"]["fields"] == {"spec.optimizer.lr": "Input should be greater than 0."}
+    assert "spec.optimizer.lr: Must be above 0." in errors
+    assert events[-1]["error"]["fields"] == {"spec.optimizer.lr": "Must be above 0."}
 
 
 def test_what_is_no_json_is_a_bad_spec(environment: dict[str, str], tmp_path: Path) -> None:

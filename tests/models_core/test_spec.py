@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from models_core.errors import SpecInvalid
-from models_core.spec import Spec, field, refuse, spec_hash
+from models_core.spec import Spec, field, merge, refuse, spec_hash
 
 
 class Circle(Spec):
@@ -37,14 +37,14 @@ class Drawing(Spec):
 @pytest.mark.parametrize(
     ("payload", "fields"),
     [
-        ({"copies": 0}, {"copies": "Input should be greater than or equal to 1."}),
-        ({"copies": "3"}, {"copies": "Input should be a valid integer."}),
+        ({"copies": 0}, {"copies": "Must be at least 1."}),
+        ({"copies": "3"}, {"copies": "Must be a whole number."}),
         ({"copys": 3}, {"copys": "Unknown field copys. Did you mean copies?"}),
-        ({"shape": {"kind": "circle", "radius": -1}}, {"shape.radius": "Input should be greater than 0."}),
+        ({"shape": {"kind": "circle", "radius": -1}}, {"shape.radius": "Must be above 0."}),
         ({"shape": {"kind": "circle", "radios": 1}}, {"shape.radios": "Unknown field radios. Did you mean radius?"}),
         ({"shape": {"kind": "box", "height": 2}}, {"shape.height": "Must not exceed the width."}),
         ({"layers": [{}, {"height": 2}]}, {"layers.1.height": "Must not exceed the width."}),
-        ({"shape": {"kind": "circle", "radius": None}}, {"shape.radius": "Input should be a valid number."}),
+        ({"shape": {"kind": "circle", "radius": None}}, {"shape.radius": "Must be a number."}),
     ],
 )
 def test_a_fault_is_reported_where_the_json_has_it(payload: dict[str, object], fields: dict[str, str]) -> None:
@@ -80,3 +80,16 @@ def test_schema_carries_what_the_form_needs() -> None:
     assert radius["unit"] == "m"
     assert radius["section"] == "Shape"
     assert radius["exclusiveMinimum"] == 0
+
+
+def test_an_override_merges_objects_and_replaces_everything_else() -> None:
+    base = {"copies": 2, "shape": {"kind": "circle", "radius": 2.0}}
+    assert merge(Drawing, base, {"shape": {"radius": 3.0}}) == {"copies": 2, "shape": {"kind": "circle", "radius": 3.0}}
+    assert merge(Drawing, base, {"copies": 4})["copies"] == 4  # type: ignore[index]
+
+
+def test_an_override_that_chooses_another_shape_leaves_nothing_of_the_old_one() -> None:
+    base = {"shape": {"kind": "circle", "radius": 2.0}}
+    assert merge(Drawing, base, {"shape": {"kind": "box", "width": 1.0}}) == {"shape": {"kind": "box", "width": 1.0}}
+    # An unknown field is not lost on the way to the validation that refuses it.
+    assert merge(Drawing, base, {"colour": 1}) == {**base, "colour": 1}

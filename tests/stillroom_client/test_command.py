@@ -151,7 +151,7 @@ def test_a_wrong_project_is_a_usage_error(
 def test_logs_follow_to_the_end_without_repeating_a_line(
     signed_in: FaultyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stillroom_client.__main__.FOLLOW_S", 0.0)
+    monkeypatch.setattr("stillroom_client.commands.look.FOLLOW_S", 0.0)
     first = {"n": 0, "time": 0.0, "level": "info", "stream": "log", "message": "one"}
     second = {"n": 1, "time": 0.0, "level": "info", "stream": "log", "message": "two"}
     signed_in.answers = [

@@ -14,7 +14,7 @@ OLDEST = (3, 9)
 
 
 def test_every_file_is_valid_for_the_oldest_python() -> None:
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(), feature_version=OLDEST)
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
         assert imports, f"{path.name} needs `from __future__ import annotations` for its annotations"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from asgiref.sync import async_to_sync
 from django.test import Client
 
 from stillroom.accounts.models import User
@@ -36,9 +37,20 @@ class Answer:
     @property
     def text(self) -> str:
         """The body as text, also of a streamed answer."""
-        return (b"".join(self.response.streaming_content) if self.response.streaming else self.response.content).decode(
-            errors="replace"
-        )
+        return self.content.decode(errors="replace")
+
+    @property
+    def content(self) -> bytes:
+        """The body's bytes, also of a streamed answer; once."""
+        if not self.response.streaming:
+            return bytes(self.response.content)
+        if not self.response.is_async:
+            return b"".join(self.response.streaming_content)
+
+        async def collected() -> bytes:
+            return b"".join([piece async for piece in self.response.streaming_content])
+
+        return async_to_sync(collected)()
 
     @property
     def body(self) -> Any:

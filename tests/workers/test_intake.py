@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_core.events import to_line
-from workers.sandbox.batch import Batcher, Content
+from stillroom_client.batching import Batcher, Content
 from workers.sandbox.intake import MAX_KEYS, MAX_LINE_BYTES, Intake
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from stillroom_client.agent import AgentApi
 from stillroom_client.points import AttemptApi, decode_batch, encode_batch
+from stillroom_client.spool import Spool
 from stillroom_client.transport import ONCE, Retries, Transport
 from tests.stillroom_client.faulty_server import RESET, Answer, Asked, FaultyServer, refuse, reply, serving
 from workers import report as report_module
@@ -20,7 +21,6 @@ from workers.salvage import salvage
 from workers.sandbox import sender as sender_module
 from workers.sandbox.outcome import Outcome
 from workers.sandbox.sender import Sender
-from workers.sandbox.spool import Spool
 
 DONE = Outcome("succeeded", 0)
 

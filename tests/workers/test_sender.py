@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from stillroom_client.errors import ApiError
-from stillroom_client.points import Ack, AttemptApi, LogLine, Series, decode_batch, encode_batch
+from stillroom_client.points import Ack, AttemptApi, LogLine, Series, decode_batch, encode_batch, without_refused
+from stillroom_client.spool import Spool
 from stillroom_client.transport import Retries, Transport
 from tests.stillroom_client.faulty_server import RESET, Answer, Asked, FaultyServer, refuse, reply, serving
 from workers.sandbox import sender as sender_module
-from workers.sandbox.sender import Sender, without_refused
-from workers.sandbox.spool import Spool
+from workers.sandbox.sender import Sender
 
 
 @pytest.fixture(autouse=True)

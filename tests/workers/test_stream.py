@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stillroom_client.points import decode_batch
+from stillroom_client.spool import Spool
 from tests.workers.conftest import Start
 from workers.sandbox.spawn import Child
-from workers.sandbox.spool import Spool
 from workers.sandbox.stream import Stream
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models_core.events import decode_float, read_line
+from stillroom_client.batching import Batcher
 from stillroom_client.points import LogLine
-from workers.sandbox.batch import Batcher
 from workers.sandbox.console import RateLimit, clean
 
 MAX_LINE_BYTES = 8 * 1024 * 1024

@@ -6,20 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 
 from stillroom_client.errors import ApiError, ConnectionFailed
-from stillroom_client.points import (
-    Ack,
-    AttemptApi,
-    LogLine,
-    decode_batch,
-    encode_batch,
-    is_stale,
-    pack_batch,
-)
+from stillroom_client.points import Ack, AttemptApi, is_gone, is_stale, without_refused
+from stillroom_client.spool import Spool
 from stillroom_client.transport import ONCE, Retries
-from workers.sandbox.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -149,30 +140,3 @@ class Sender:
         with self._changed:
             while not self._stopped and (left_s := deadline - time.monotonic()) > 0:
                 self._changed.wait(left_s)
-
-
-def without_refused(payload: bytes, error: ApiError) -> bytes | None:
-    """The same batch without what the platform refused, and a log line that says so; None when it is already empty.
-
-    Where the answer names series, only those go; otherwise all series, logs and progress do, in the end the line too.
-    """
-    batch = decode_batch(payload)
-    if not batch["series"] and len(batch["logs"]) <= 1 and "progress" not in batch:
-        return encode_batch(batch["epoch"], batch["seq"]) if batch["logs"] else None
-    named = {
-        int(part)
-        for location in error.fields
-        for before, part in zip(location.split("."), location.split(".")[1:], strict=False)
-        if before == "series" and part.isdigit() and int(part) < len(batch["series"])
-    }
-    note = LogLine(time.time(), "warning", "log", f"The platform refused a part of this run's data: {error}"[:2000])
-    if not named:
-        return encode_batch(batch["epoch"], batch["seq"], logs=[note])
-    batch["series"] = [one for number, one in enumerate(batch["series"]) if number not in named]
-    batch["logs"].append(asdict(note))
-    return pack_batch(batch)
-
-
-def is_gone(error: ApiError) -> bool:
-    """Has the run been deleted? A 404 of a proxy or of a platform that is being replaced does not count."""
-    return error.status == 404 and not error.code.startswith("http.")

@@ -7,11 +7,11 @@ import selectors
 import time
 from collections.abc import Callable
 
+from stillroom_client.batching import Batcher, Content
 from stillroom_client.points import LogLine
-from workers.sandbox.batch import Batcher, Content
+from stillroom_client.spool import Spool, SpoolFull
 from workers.sandbox.console import Console
 from workers.sandbox.intake import Intake, Listener
-from workers.sandbox.spool import Spool, SpoolFull
 
 READ_BYTES = 256 * 1024
 TICK_S = 0.1

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 from stillroom_client.agent import RemoteFile
 from stillroom_client.errors import ApiError, ConnectionFailed
-from stillroom_client.points import AttemptApi, is_stale
+from stillroom_client.points import AttemptApi, is_gone, is_stale
 from stillroom_client.transport import ONCE
 from workers.sandbox.files import NotInside, is_plain_path, open_inside
-from workers.sandbox.sender import PATIENCE, is_gone
+from workers.sandbox.sender import PATIENCE
 
 log = logging.getLogger(__name__)
 

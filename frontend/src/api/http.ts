@@ -9,12 +9,15 @@ interface ErrorBody {
   readonly message: string;
   readonly fields: Readonly<Record<string, string>>;
   readonly request_id: string;
+  readonly caret: string;
 }
 
 export class ApiError extends Error {
   readonly code: string;
   readonly fields: Readonly<Record<string, string>>;
   readonly requestId: string;
+  /** For text that cannot be understood: the text, and a caret below the character. */
+  readonly caret: string;
 
   constructor(
     readonly status: number,
@@ -24,6 +27,7 @@ export class ApiError extends Error {
     this.code = body.code ?? `http.${status}`;
     this.fields = body.fields ?? {};
     this.requestId = body.request_id ?? "";
+    this.caret = body.caret ?? "";
   }
 }
 

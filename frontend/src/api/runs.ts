@@ -1,8 +1,15 @@
-import { keepPreviousData, queryOptions, type QueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  queryOptions,
+  type InfiniteData,
+  type QueryClient,
+} from "@tanstack/react-query";
 import type { RunChange } from "@/lib/live";
 import { api, body } from "./http";
 import type {
   Artifact,
+  Completion,
   LogPage,
   NewRun,
   NewStudy,
@@ -46,6 +53,32 @@ export const runsQuery = (org: string, project: string, filter: RunListFilter) =
     placeholderData: keepPreviousData,
   });
 
+const PAGE = 200;
+
+/** The same as pages by cursor, each brought when it is wanted. The first carries the groups and the total. */
+export const runPagesQuery = (org: string, project: string, filter: RunListFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["runs", org, project, "pages", filter],
+    queryFn: ({ signal, pageParam }) =>
+      body(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/runs", {
+          params: {
+            path: { org, project },
+            query: {
+              limit: PAGE,
+              ...filter,
+              // Groups are of all runs that match: once is enough.
+              ...(pageParam === "" ? {} : { cursor: pageParam, group: "" as const }),
+            },
+          },
+          signal,
+        }),
+      ) as Promise<RunPage>,
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
 /** Runs of every project of the organisation. */
 export const orgRunsQuery = (org: string, filter: RunListFilter) =>
   queryOptions({
@@ -54,6 +87,21 @@ export const orgRunsQuery = (org: string, filter: RunListFilter) =>
       body(
         api.GET("/api/v1/runs", { params: { query: { org, limit: 200, ...filter } }, signal }),
       ) as Promise<RunPage>,
+    placeholderData: keepPreviousData,
+  });
+
+/** What may come next at a place in a query. */
+export const completionQuery = (org: string, project: string, q: string, place: number) =>
+  queryOptions({
+    queryKey: ["completion", org, project, q.slice(0, place)],
+    queryFn: ({ signal }) =>
+      body<Completion>(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/query/complete", {
+          params: { path: { org, project }, query: { q, at: Math.min(place, q.length) } },
+          signal,
+        }),
+      ),
+    staleTime: 30_000,
     placeholderData: keepPreviousData,
   });
 
@@ -188,10 +236,14 @@ function patched(run: Run, change: RunChange): Run {
 export function applyRunChange(client: QueryClient, change: RunChange): boolean {
   let shown = false;
   client.setQueryData<Run>(["run", change.id], (run) => (run === undefined ? run : patched(run, change)));
-  client.setQueriesData<RunPage>({ queryKey: ["runs"] }, (page) => {
-    if (page?.items.some((run) => run.id === change.id) !== true) return page;
+  const inPage = (page: RunPage): RunPage => {
+    if (!page.items.some((run) => run.id === change.id)) return page;
     shown = true;
     return { ...page, items: page.items.map((run) => (run.id === change.id ? patched(run, change) : run)) };
+  };
+  client.setQueriesData<RunPage | InfiniteData<RunPage>>({ queryKey: ["runs"] }, (data) => {
+    if (data === undefined) return data;
+    return "pages" in data ? { ...data, pages: data.pages.map(inPage) } : inPage(data);
   });
   return shown;
 }

@@ -22,8 +22,18 @@ export type Me = S["MeOut"];
 export type Project = S["ProjectOut"];
 export type RecipeMetric = S["MetricInfoOut"];
 export type RecipeExample = Omit<S["ExampleOut"], "spec"> & { readonly spec: JsonObject };
-export type Recipe = Omit<S["RecipeOut"], "examples"> & { readonly examples: readonly RecipeExample[] };
+export type RecipeTemplate = Omit<S["TemplateOut"], "spec" | "arms"> & {
+  readonly spec: JsonObject;
+  readonly arms: readonly { readonly name: string; readonly spec: JsonObject }[];
+};
+export type Recipe = Omit<S["RecipeOut"], "examples" | "templates"> & {
+  readonly examples: readonly RecipeExample[];
+  readonly templates: readonly RecipeTemplate[];
+};
 export type RecipeDetail = Recipe & { readonly schema: JsonObject };
+
+export type Scores = S["ScoresOut"];
+export type Completion = S["CompletionOut"];
 
 export interface MetricSummary {
   readonly last: WireNumber | null;

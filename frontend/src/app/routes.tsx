@@ -45,6 +45,7 @@ export const router = createBrowserRouter([
       page("o/:org/nodes", () => import("@/features/org/NodesPage"), "NodesPage"),
       page("leaderboards", () => import("@/features/boards/BoardsPage"), "BoardsPage"),
       page("leaderboards/new", () => import("@/features/boards/NewBoardPage"), "NewBoardPage"),
+      page("leaderboards/scores", () => import("@/features/boards/ScoresPage"), "ScoresPage"),
       page("leaderboards/:benchmark", () => import("@/features/boards/BoardPage"), "BoardPage"),
       page("*", () => import("./NotFoundPage"), "NotFoundPage"),
     ],

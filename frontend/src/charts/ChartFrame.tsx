@@ -16,6 +16,8 @@ export interface ChartFrameProps {
   readonly better?: "min" | "max" | null;
   readonly source: SceneSource;
   readonly kind: XKind;
+  /** What the x axis shows where it is neither steps nor time. */
+  readonly xName?: string;
   readonly height?: number;
   readonly syncKey: string;
   readonly zoom: Range | null;
@@ -113,6 +115,7 @@ export function ChartFrame(props: ChartFrameProps) {
           {many && <LineEnds source={source} height={height} reading={isolated} kind={kind} />}
         </div>
       )}
+      {props.xName !== undefined && props.xName !== "" && <p className="chart-x">{props.xName}</p>}
       <Sentence source={source} name={name} kind={kind} />
     </section>
   );

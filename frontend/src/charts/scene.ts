@@ -1,6 +1,7 @@
 /** What a chart shows, as plain data outside React. A scene is made anew for every change and drawn once a frame. */
 
-export type XKind = "step" | "relative" | "time";
+/** `series`: the values of another series at the same steps. */
+export type XKind = "step" | "relative" | "time" | "series";
 
 export interface SceneLine {
   readonly label: string;

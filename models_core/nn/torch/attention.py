@@ -133,16 +133,22 @@ def causal_mask(
 
 
 def masks(
-    config: DecoderConfig, positions: Tensor | None, time: int, blocks: Tensor | None, device: torch.device
+    config: DecoderConfig,
+    positions: Tensor | None,
+    time: int,
+    blocks: Tensor | None,
+    device: torch.device,
+    segments: Tensor | None = None,
 ) -> dict[bool, Mask]:
-    """Masks of global (True) and local (False) layers of a text that attends to itself."""
-    plain = positions is None and blocks is None
+    """Masks of global (True) and local (False) layers of a text that attends to itself, inside its segments."""
+    plain = positions is None and blocks is None and segments is None
     places = torch.arange(time, device=device)[None] if positions is None else positions
     if plain and config.window >= time:
         return {True: Mask(None), False: Mask(None)}
-    local = (
-        Mask(causal_mask(places, places, config.window, blocks, blocks))
-        if config.n_global < config.n_layers
-        else Mask(None)
-    )
-    return {True: Mask(None) if plain else Mask(causal_mask(places, places, None, blocks, blocks)), False: local}
+
+    def table(window: int | None) -> Mask:
+        seen = causal_mask(places, places, window, blocks, blocks)
+        return Mask(seen if segments is None else seen & (segments[:, :, None] == segments[:, None, :]))
+
+    local = table(config.window) if config.n_global < config.n_layers else Mask(None)
+    return {True: Mask(None) if plain else table(None), False: local}

@@ -84,14 +84,26 @@ class Decoder(nn.Module):
                 if parameter.ndim == 2:
                     nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None = None, blocks: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        blocks: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
         """Next-token logits (B, T, V); the arguments are those of `nn.decoder.apply`."""
-        return self.unembed(self.trunk(tokens, positions, blocks))
+        return self.unembed(self.trunk(tokens, positions, blocks, segments))
 
-    def trunk(self, tokens: Tensor, positions: Tensor | None = None, blocks: Tensor | None = None) -> Tensor:
+    def trunk(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        blocks: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
         """What the last block leaves, normalised (B, T, D)."""
-        normed: Tensor = self.final_norm(self.run(self.embed(tokens), positions, blocks)[-1])
-        return normed
+        out: Tensor = self.final_norm(self.run(self.embed(tokens), positions, blocks, segments)[-1])
+        return out
 
     def unembed(self, x: Tensor) -> Tensor:
         """Logits of the tied output layer, capped if the config says so."""
@@ -110,11 +122,17 @@ class Decoder(nn.Module):
         self.check_tokens(tokens)
         return F.embedding(tokens, self.embedding) * torch.tensor(self.config.d_model**0.5, dtype=self.embedding.dtype)
 
-    def run(self, x: Tensor, positions: Tensor | None = None, blocks: Tensor | None = None) -> list[Tensor]:
+    def run(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        blocks: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> list[Tensor]:
         """The residual stream of embedded input (B, T, D), whatever it was made from."""
         config, time = self.config, x.shape[1]
         self.check_length(time)
-        mask = masks(config, positions, time, blocks, x.device)
+        mask = masks(config, positions, time, blocks, x.device, segments)
         places = torch.arange(time, device=x.device)[None] if positions is None else positions
         angle = rotations(config, places)
         return self.blocks(x, lambda index, attention, branch: _read(config, index, attention, branch, angle, mask))
@@ -168,7 +186,7 @@ class Decoder(nn.Module):
         for block in self.layers:
             layer: dict[str, Any] = {}
             for parameter, leaves, rows in _leaves(block):
-                parts = torch.split(value(parameter), rows) if parameter.ndim == 2 else [value(parameter)]
+                parts = list(torch.split(value(parameter), rows)) if parameter.ndim == 2 else [value(parameter)]
                 for path, part in zip(leaves, parts, strict=True):
                     _put(layer, path, to_numpy(part.T if part.ndim == 2 else part))
             layers.append(layer)

@@ -57,7 +57,7 @@ def leaves(what: Description) -> list[Leaf]:
     ]
 
 
-def _text(config: DecoderConfig, prefix: str, root: tuple[str, ...]) -> Iterator[Leaf]:
+def _text(config: DecoderConfig, prefix: str, root: tuple[str | int, ...]) -> Iterator[Leaf]:
     d, d_ff, size = config.d_model, config.d_ff, config.head_dim
     query, kv = config.n_heads * size, config.n_kv_heads * size
     kernels = {
@@ -90,7 +90,7 @@ def _text(config: DecoderConfig, prefix: str, root: tuple[str, ...]) -> Iterator
     yield Leaf(prefix + "norm.weight", (*root, "final_norm"), (d,))
 
 
-def _vision(config: VisionConfig, prefix: str, root: tuple[str, ...]) -> Iterator[Leaf]:
+def _vision(config: VisionConfig, prefix: str, root: tuple[str | int, ...]) -> Iterator[Leaf]:
     width, d_ff, patch = config.width, config.d_ff, config.patch_size
     linears = {
         "self_attn.q_proj": ("attention", "query", width, width),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from ninja import Status
+from ninja import Query, Status
 
 from stillroom.boards.models import Benchmark
-from stillroom.boards.schemas import BenchmarkIn, BenchmarkList, BenchmarkOut, BenchmarkPatch, RankingOut
-from stillroom.boards.selectors import Entry, benchmark_access, ranking
+from stillroom.boards.schemas import (
+    BenchmarkIn,
+    BenchmarkList,
+    BenchmarkOut,
+    BenchmarkPatch,
+    RankingOut,
+    ScoresOut,
+    scores_out,
+)
+from stillroom.boards.scoring import R_MAX
+from stillroom.boards.selectors import Entry, benchmark_access, ranking, workloads
 from stillroom.boards.services import benchmark_create, benchmark_delete
+from stillroom.core.errors import NotFound
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -29,6 +39,27 @@ def benchmark_make(request: DoorRequest, payload: BenchmarkIn, org: str | None =
     with request.door.org(org) as member:
         row = benchmark_create(member=member, values=payload.model_dump())
         return Status(201, _out(Benchmark.objects.select_related("tenant").get(id=row.id)))
+
+
+@door.get("/benchmark-scores", needs=Can.RUN_READ, response=ScoresOut)
+def benchmark_scores(
+    request: DoorRequest,
+    benchmark: Annotated[list[str], Query(min_length=1, max_length=50)],
+    method: Annotated[str, Query(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")] = "optimizer.kind",
+    r_max: Annotated[float, Query(gt=1, le=1000)] = R_MAX,
+    org: str | None = None,
+) -> object:
+    """Methods scored over several leaderboards by the area under their performance profiles, steps to target as time.
+
+    `method` is the path of the spec by which methods are told apart; specs that differ elsewhere are trials of one
+    method, seeds are its studies.
+    """
+    with request.door.org(org):
+        rows = {row.id: row for row in Benchmark.objects.filter(id__in=benchmark)}
+        if not all(one in rows for one in benchmark):
+            raise NotFound("This leaderboard")
+        found = workloads([rows[one] for one in dict.fromkeys(benchmark)], method=method)
+    return scores_out(found, r_max)
 
 
 @door.get("/benchmarks/{benchmark}", needs=Can.RUN_READ, response=RankingOut)

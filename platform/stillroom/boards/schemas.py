@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
+from stillroom.boards.scoring import profile, ratios, scores
+from stillroom.boards.selectors import Workload
 from stillroom.tenants.schemas import StrictSchema
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z_][\w.]*$")]
@@ -75,3 +79,73 @@ class EntryOut(Schema):
 
 class RankingOut(BenchmarkOut):
     entries: list[EntryOut]
+
+
+class MethodOnOut(Schema):
+    """A method on one leaderboard. `steps` and `ratio` are null where it never arrived."""
+
+    steps: float | None
+    ratio: float | None
+    trials: int
+    studies: int
+
+
+class WorkloadOut(Schema):
+    benchmark: str
+    name: str
+    methods: dict[str, MethodOnOut]
+
+
+class CornerOut(Schema):
+    tau: float
+    share: float
+
+
+class MethodOut(Schema):
+    method: str
+    score: float
+    profile: list[CornerOut]
+
+
+class ScoresOut(Schema):
+    r_max: float
+    methods: list[MethodOut]
+    workloads: list[WorkloadOut]
+
+
+def scores_out(found: Sequence[Workload], r_max: float) -> dict[str, Any]:
+    """Best score first."""
+    times = {workload.benchmark.id: workload.steps for workload in found}
+    table, corners = ratios(times), profile(times, r_max=r_max)
+    ranked = sorted(scores(times, r_max=r_max).items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "r_max": r_max,
+        "methods": [
+            {
+                "method": method,
+                "score": score,
+                "profile": [{"tau": tau, "share": share} for tau, share in corners[method]],
+            }
+            for method, score in ranked
+        ],
+        "workloads": [
+            {
+                "benchmark": workload.benchmark.id,
+                "name": workload.benchmark.name,
+                "methods": {
+                    method: {
+                        "steps": _finite(workload.steps.get(method, math.inf)),
+                        "ratio": _finite(table[workload.benchmark.id][method]),
+                        "trials": workload.trials.get(method, 0),
+                        "studies": workload.studies.get(method, 0),
+                    }
+                    for method, _ in ranked
+                },
+            }
+            for workload in found
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 
 from stillroom.boards.models import Benchmark
 from stillroom.boards.ranking import Result, Standing, standings
-from stillroom.core.errors import NotFound
+from stillroom.boards.scoring import time_to_target
+from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.lifecycle import TERMINAL, State
 from stillroom.runs.models import Run, Series
@@ -76,13 +78,7 @@ class Entry:
 
 def ranking(benchmark: Benchmark) -> list[Entry]:
     """All entries, best first. Two queries, and two more for each run when there is a target."""
-    rows = Run.objects.filter(recipe=benchmark.recipe, state__in=[state.value for state in TERMINAL]).exclude(
-        state=State.CANCELLED
-    )
-    by_spec: dict[str, list[Run]] = defaultdict(list)
-    for run in rows.order_by("created_at", "id"):
-        if matches(benchmark, run.recipe, run.spec):
-            by_spec[run.spec_hash].append(run)
+    by_spec = _runs_by_spec(benchmark)
     metrics = summaries([run.id for found in by_spec.values() for run in found], [benchmark.metric])
     results = {
         spec_hash: [_result(benchmark, run, metrics.get(run.id, {}).get(benchmark.metric)) for run in found]
@@ -101,6 +97,65 @@ def ranking(benchmark: Benchmark) -> list[Entry]:
         )
         for standing in placed
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the methods reached on one benchmark: steps to its target, and how many trials and studies stand behind."""
+
+    benchmark: Benchmark
+    steps: dict[str, float]
+    trials: dict[str, int]
+    studies: dict[str, int]
+
+
+def workloads(benchmarks: Sequence[Benchmark], *, method: str) -> list[Workload]:
+    """Steps to target by method: the median over seeds of the best trial of each seed, a trial being a spec.
+
+    method: the dotted path of the spec by which methods are told apart ("optimizer.kind"). A run that failed or never
+    arrived is infinite. Raises Invalid for a benchmark without a target.
+    """
+    return [_workload(benchmark, method) for benchmark in benchmarks]
+
+
+def _workload(benchmark: Benchmark, method: str) -> Workload:
+    if benchmark.target is None:
+        raise Invalid(
+            f"{benchmark.name} has no target, so there is no time to it.", fields={"benchmark": "Give it a target."}
+        )
+    by_spec = _runs_by_spec(benchmark)
+    metrics = summaries([run.id for found in by_spec.values() for run in found], [benchmark.metric])
+    studies: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for spec_hash, found in by_spec.items():
+        value = spec_value(found[0].spec, method)
+        if value is MISSING:
+            continue
+        for run in found:
+            step = _result(benchmark, run, metrics.get(run.id, {}).get(benchmark.metric)).target_step
+            # A target that is met before the first update counts as one step: a time of 0 has no ratio.
+            arrived = math.inf if step is None else float(max(step, 1))
+            seeds = studies[str(value)][run.seed]
+            seeds[spec_hash] = min(arrived, seeds.get(spec_hash, math.inf))
+    return Workload(
+        benchmark,
+        {
+            name: time_to_target({seed: list(trials.values()) for seed, trials in seeds.items()})
+            for name, seeds in studies.items()
+        },
+        {name: len({spec for trials in seeds.values() for spec in trials}) for name, seeds in studies.items()},
+        {name: len(seeds) for name, seeds in studies.items()},
+    )
+
+
+def _runs_by_spec(benchmark: Benchmark) -> dict[str, list[Run]]:
+    rows = Run.objects.filter(recipe=benchmark.recipe, state__in=[state.value for state in TERMINAL]).exclude(
+        state=State.CANCELLED
+    )
+    by_spec: dict[str, list[Run]] = defaultdict(list)
+    for run in rows.order_by("created_at", "id"):
+        if matches(benchmark, run.recipe, run.spec):
+            by_spec[run.spec_hash].append(run)
+    return by_spec
 
 
 def _only(spec: Any, paths: list[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ninja.renderers import BaseRenderer
 from ninja.types import DictStrAny
 from psycopg_pool import PoolTimeout
 
+from stillroom.alerts.api import doors as alerts
 from stillroom.boards.api import door as boards
 from stillroom.core.errors import StillroomError, TooMany
 from stillroom.core.http import error_answer
@@ -43,7 +44,7 @@ api = NinjaAPI(
     urls_namespace="api",
     renderer=JsonRenderer(),
 )
-for door in (tenants, *runs, *telemetry, *scheduling, boards):
+for door in (tenants, *runs, *telemetry, *scheduling, boards, *alerts):
     api.add_router("", door)
 
 

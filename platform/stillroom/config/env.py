@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 ROLES = ("stillroom_app", "stillroom_sched", "stillroom_admin")
 
 
@@ -62,9 +64,48 @@ class Env:
     max_batch_points: int = setting("STILLROOM_MAX_BATCH_POINTS", "Most points in one ingest batch.", 100_000)
     max_artifact_bytes: int = setting("STILLROOM_MAX_ARTIFACT_BYTES", "Largest single artifact.", 10 * 1024**3)
     max_keys: int = setting("STILLROOM_MAX_KEYS", "Most distinct metric keys in one run.", 10_000)
+    ingest_batches_per_s: int = setting(
+        "STILLROOM_INGEST_BATCHES_PER_S", "Ingest batches a second that one token or attempt may send.", 100
+    )
+    ingest_points_per_s: int = setting(
+        "STILLROOM_INGEST_POINTS_PER_S", "Points a second that one organisation may send.", 1_000_000
+    )
+    ingest_bytes_per_s: int = setting(
+        "STILLROOM_INGEST_BYTES_PER_S", "Bytes a second, as sent, that one organisation may ingest.", 64 * 1024**2
+    )
+    ingest_burst_s: int = setting("STILLROOM_INGEST_BURST_S", "Seconds of each ingest rate that may come at once.", 10)
+    org_artifact_bytes: int = setting(
+        "STILLROOM_ORG_ARTIFACT_BYTES", "Bytes of artifacts that one organisation may keep.", 1024**4
+    )
+    upload_days: int = setting("STILLROOM_UPLOAD_DAYS", "Days after which an unfinished upload is removed.", 2)
+    trash_days: int = setting("STILLROOM_TRASH_DAYS", "Days that the trash keeps what was thrown away.", 30)
+    max_import_bytes: int = setting(
+        "STILLROOM_MAX_IMPORT_BYTES", "Largest project archive to import, packed and unpacked.", 20 * 1024**3
+    )
+    s3_bucket: str = setting("STILLROOM_S3_BUCKET", "Bucket of artifacts; a folder keeps them when empty.", "")
+    s3_endpoint: str = setting("STILLROOM_S3_ENDPOINT_URL", "Address of an S3-compatible store that is not AWS.", "")
+    s3_prefix: str = setting("STILLROOM_S3_PREFIX", "Prefix of the keys in the bucket.", "")
+    s3_redirect: bool = setting("STILLROOM_S3_REDIRECT", "1 sends downloads to the store by presigned address.", False)
     lease_s: int = setting("STILLROOM_LEASE_S", "Seconds after which a silent attempt is given up.", 60)
+    mlflow_lease_s: int = setting(
+        "STILLROOM_MLFLOW_LEASE_S",
+        "Seconds after which a silent MLflow run is LOST; its next write revives it.",
+        21_600,
+    )
     heartbeat_s: int = setting("STILLROOM_HEARTBEAT_S", "Seconds between two heartbeats of a node.", 10)
     grace_s: int = setting("STILLROOM_GRACE_S", "Seconds that a stopping run has for its last checkpoint.", 30)
+    webhook_allow: tuple[str, ...] = setting(
+        "STILLROOM_WEBHOOK_ALLOW",
+        "Private hosts (name or name:port) and networks (CIDR) that webhooks may reach, comma separated.",
+        (),
+    )
+    email_url: str = setting(
+        "STILLROOM_EMAIL_URL",
+        "Mail server: smtp://user:password@host:587 (STARTTLS), smtps://... (TLS), smtp+plain://... (neither). "
+        "Without it mails are written to the log.",
+        "",
+    )
+    email_from: str = setting("STILLROOM_EMAIL_FROM", "Sender of mails.", "stillroom@localhost")
     log_level: str = setting("STILLROOM_LOG_LEVEL", "debug, info, warning or error.", "info")
     log_json: bool = setting("STILLROOM_LOG_JSON", "1 writes logs as JSON lines.", False)
 
@@ -111,9 +152,21 @@ def read(environ: Mapping[str, str] = os.environ) -> Env:
     env = Env(**values)
     if env.secret_key and len(env.secret_key) < 32:
         raise EnvError("STILLROOM_SECRET_KEY must have at least 32 characters.")
+    _check_networks(env.webhook_allow)
+    if env.email_url and urlsplit(env.email_url).scheme not in MAIL_SCHEMES:
+        raise EnvError(f"STILLROOM_EMAIL_URL must begin with one of {', '.join(MAIL_SCHEMES)}.")
     if env.heartbeat_s * 3 > env.lease_s:
         raise EnvError("STILLROOM_LEASE_S must be at least three times STILLROOM_HEARTBEAT_S.")
     return env
+
+
+def _check_networks(entries: tuple[str, ...]) -> None:
+    for entry in entries:
+        if "/" in entry:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                raise EnvError(f"STILLROOM_WEBHOOK_ALLOW: {error}.") from None
 
 
 def at_home(env: Env) -> Env:

@@ -43,6 +43,8 @@ INSTALLED_APPS = [
     "stillroom.scheduling",
     "stillroom.telemetry",
     "stillroom.boards",
+    "stillroom.mlflow",
+    "stillroom.alerts",
     "stillroom.live",
     "stillroom.local",
     "stillroom.config",
@@ -110,6 +112,12 @@ DATABASES["owner"]["OPTIONS"].pop("pool")  # type: ignore[attr-defined]
 DATABASE_ROUTERS = ["stillroom.core.tenancy.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# What the scheduler's process does beside scheduling, by dotted name; each is called with `stop`, an event.
+HOUSEKEEPING = (
+    "stillroom.telemetry.services.fold.fold_pass",
+    "stillroom.telemetry.services.sweep.sweep_pass",
+)
+
 REDIS_URL = ENV.redis_url
 CHANNEL_LAYERS = {
     "default": {
@@ -163,7 +171,15 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/app/assets/.+$"
 
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+_mail = urlsplit(ENV.email_url)
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENV.email_url else 'console'}.EmailBackend"
+EMAIL_HOST = _mail.hostname or "localhost"
+EMAIL_PORT = _mail.port or {"smtps": 465, "smtp": 587}.get(_mail.scheme, 25)
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
+EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", _mail.scheme == "smtp"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.email_from
 
 _processors: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,

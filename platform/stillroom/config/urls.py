@@ -13,6 +13,7 @@ urlpatterns = [
     path("readyz", pages.readyz),
     path("metrics", pages.metrics),
     path("api/v1/", api.urls),
+    path("", include("stillroom.mlflow.urls")),
     path("_allauth/", include("allauth.headless.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

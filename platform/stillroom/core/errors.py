@@ -66,6 +66,14 @@ class TooMany(StillroomError):
     code = "too_many"
     status = 429
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        fields: Mapping[str, str] | None = None,
+        code: str | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(message, fields=fields, code=code, **extra)
         self.retry_after_s = retry_after_s

@@ -55,3 +55,19 @@ def quota_id() -> str:
 
 def benchmark_id() -> str:
     return new_id("b")
+
+
+def upload_id() -> str:
+    return new_id("up")
+
+
+def alert_id() -> str:
+    return new_id("a")
+
+
+def webhook_id() -> str:
+    return new_id("w")
+
+
+def delivery_id() -> str:
+    return new_id("v")

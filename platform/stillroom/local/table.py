@@ -129,6 +129,15 @@ def platform_rows(installation: Installation, after: tuple[str, ...]) -> list[Pr
             after=("web",),
             settle_s=0.5,
         ),
+        Process(
+            name="notifier",
+            argv=(sys.executable, "manage.py", "notifier"),
+            env=env,
+            cwd=repository,
+            after=("scheduler",),
+            essential=False,
+            settle_s=0.5,
+        ),
     ]
 
 

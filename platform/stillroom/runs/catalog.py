@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_core import catalog
-from models_core.catalog import Recipe
-from models_core.errors import SpecInvalid, UnknownRecipe
+from models_core.catalog import Recipe, StudyTemplate
+from models_core.errors import SpecInvalid, UnknownRecipe, UnknownTemplate
 from stillroom.core.errors import Invalid, NotFound
 
 
@@ -24,17 +24,35 @@ def recipe_get(name: str) -> Recipe:
         raise NotFound(f"The recipe {name!r}") from None
 
 
+def template_get(recipe: str, name: str) -> StudyTemplate:
+    """A study template; Invalid names the field that is unknown."""
+    try:
+        return _known(recipe).template(name)
+    except UnknownTemplate as error:
+        raise Invalid(error.message, fields={"template": "There is no such template."}, code=error.code) from None
+
+
+def spec_merge(recipe: str, base: object, override: object) -> object:
+    """One spec's JSON laid over another's; Invalid when there is no such recipe."""
+    return _known(recipe).merge(base, override)
+
+
 def spec_validate(recipe: str, payload: object, *, at: str = "spec") -> tuple[Recipe, dict[str, Any], str]:
     """The recipe, the spec with every default written out, and its hash.
 
     Raises Invalid whose `fields` start with `at` ("spec.optimizer.lr").
     """
+    found = _known(recipe)
     try:
-        found = catalog.recipe(recipe)
         spec = found.parse(payload)
-    except UnknownRecipe as error:
-        raise Invalid(error.message, fields={"recipe": "There is no such recipe."}, code="recipe.unknown") from None
     except SpecInvalid as error:
         fields = {f"{at}.{path}" if path else at: text for path, text in error.fields.items()}
         raise Invalid(error.message, fields=fields, code="spec.invalid") from None
     return found, spec.model_dump(mode="json"), found.hash(spec)
+
+
+def _known(recipe: str) -> Recipe:
+    try:
+        return catalog.recipe(recipe)
+    except UnknownRecipe as error:
+        raise Invalid(error.message, fields={"recipe": "There is no such recipe."}, code=error.code) from None

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Self, TypeVar
+
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from stillroom.core import ids
-from stillroom.core.tenancy import TenantModel
+from stillroom.core.tenancy import TenantManager, TenantModel
 from stillroom.runs.lifecycle import ACTIVE, TERMINAL, Intent, State
 from stillroom.tenants.models import slug_is_plain
 
+Row = TypeVar("Row", bound=models.Model)
 
-class Project(TenantModel):
+
+class Kept(TenantManager[Row]):
+    """The tenant's rows that are not in the trash."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        return super().get_queryset().filter(trashed_at__isnull=True)
+
+
+class Trashable(TenantModel):
+    """A thing that can be thrown away and, for a while, taken back. `objects` never shows what is in the trash.
+
+    `trashed_with` is the id of the project or study in whose company a row was thrown away; it comes back with it.
+    """
+
+    trashed_at = models.DateTimeField(null=True)
+    trashed_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    trashed_with = models.CharField(max_length=16, blank=True, default="", db_default="")
+
+    objects: ClassVar[Kept[Self]] = Kept()
+    everything: ClassVar[TenantManager[Self]] = TenantManager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "everything"
+        default_manager_name = "objects"
+
+
+class Project(Trashable):
     """A place for studies and runs inside an organisation."""
 
     id = models.CharField(primary_key=True, max_length=16, default=ids.project_id, editable=False)
@@ -21,21 +51,28 @@ class Project(TenantModel):
     description = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    class Meta(TenantModel.Meta):
+    class Meta(Trashable.Meta):
         db_table = "project"
-        constraints = (models.UniqueConstraint(fields=["tenant", "slug"], name="project_slug_unique_in_tenant"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["tenant", "slug"],
+                condition=models.Q(trashed_at__isnull=True),
+                name="project_slug_unique_in_tenant",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
 
 
-class Study(TenantModel):
+class Study(Trashable):
     """Arms times seeds of one recipe, submitted together."""
 
     id = models.CharField(primary_key=True, max_length=16, default=ids.study_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="studies")
     name = models.CharField(max_length=200)
     recipe = models.CharField(max_length=64)
+    template = models.CharField(max_length=64, blank=True, default="", db_default="")
     arms = models.JSONField(default=list)
     seeds = models.JSONField(default=list)
     idempotency_key = models.CharField(max_length=200, null=True)
@@ -43,7 +80,7 @@ class Study(TenantModel):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    class Meta(TenantModel.Meta):
+    class Meta(Trashable.Meta):
         db_table = "study"
         constraints = (
             models.UniqueConstraint(fields=["tenant", "idempotency_key"], name="study_idempotency_key_unique"),
@@ -53,7 +90,7 @@ class Study(TenantModel):
         return self.name
 
 
-class Run(TenantModel):
+class Run(Trashable):
     """One execution of a spec under one seed. `state` is written by `run_transition` alone, `intent` by people and
     the scheduler.
     """
@@ -93,13 +130,14 @@ class Run(TenantModel):
     waiting_rank = models.IntegerField(null=True)
     idempotency_key = models.CharField(max_length=200, null=True)
     idempotency_hash = models.CharField(max_length=64, blank=True)
+    origin = models.JSONField(null=True)
 
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
-    class Meta(TenantModel.Meta):
+    class Meta(Trashable.Meta):
         db_table = "run"
         indexes = (
             models.Index(fields=["tenant", "project", "-created_at", "-id"], name="run_by_project"),
@@ -144,6 +182,7 @@ class RunFence(TenantModel):
     key_count = models.IntegerField(default=0)
     progress = models.JSONField(null=True)
     ingested_at = models.DateTimeField(null=True)
+    folded_at = models.DateTimeField(null=True)
 
     class Meta(TenantModel.Meta):
         db_table = "run_fence"
@@ -226,7 +265,8 @@ class CheckpointRecord(TenantModel):
 class Series(TenantModel):
     """One metric key of one run, with its running summary: tables and leaderboards never read blobs.
 
-    `last`, `low` and `high` are over finite values; `last` follows the last point, finite or not.
+    `last`, `low` and `high` are over finite values; `last` follows the last point, finite or not. `last_time` (seconds
+    since 1970) is known for points that came without batch numbers.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -235,6 +275,7 @@ class Series(TenantModel):
     n = models.BigIntegerField(default=0)
     last = models.FloatField(null=True)
     last_step = models.BigIntegerField(null=True)
+    last_time = models.FloatField(null=True)
     low = models.FloatField(null=True)
     low_step = models.BigIntegerField(null=True)
     high = models.FloatField(null=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
+from models_core.catalog import Recipe, StudyTemplate
 from models_core.events import encode_float
 from stillroom.runs.models import Project, Run, Series, Study
 from stillroom.runs.selectors import RunGroup, allowed_actions
@@ -18,9 +19,10 @@ from stillroom.tenants.schemas import StrictSchema
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Label = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+TagValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\x00]*$")]
 Tags = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")], Label],
-    Field(max_length=50),
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^\x00]*$")], TagValue],
+    Field(max_length=1000),
 ]
 Notes = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Number = float | str
@@ -41,6 +43,41 @@ class MetricInfoOut(Schema):
     primary: bool
 
 
+class TemplateArmOut(Schema):
+    name: str
+    spec: dict[str, Any]
+
+
+class TemplateOut(Schema):
+    """A study that can be launched as it is; `spec` has every default written out, an arm's `spec` what it changes."""
+
+    name: str
+    title: str
+    help: str
+    spec: dict[str, Any]
+    arms: list[TemplateArmOut]
+    seeds: list[int]
+    baseline: str
+    metric: str
+    x: str
+    cost_s: float
+
+    @staticmethod
+    def of(recipe: Recipe, template: StudyTemplate) -> dict[str, Any]:
+        return {
+            "name": template.name,
+            "title": template.title,
+            "help": template.help,
+            "spec": recipe.parse(template.spec).model_dump(mode="json"),
+            "arms": [{"name": name, "spec": spec} for name, spec in template.arms.items()],
+            "seeds": template.seeds,
+            "baseline": template.baseline or next(iter(template.arms)),
+            "metric": template.metric or recipe.primary_metric.key,
+            "x": template.x or "step",
+            "cost_s": template.cost_s,
+        }
+
+
 class RecipeOut(Schema):
     name: str
     version: str
@@ -48,6 +85,7 @@ class RecipeOut(Schema):
     description: str
     family: str
     examples: list[ExampleOut]
+    templates: list[TemplateOut]
     metrics: list[MetricInfoOut]
 
 
@@ -130,6 +168,7 @@ class RunPatch(StrictSchema):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
     tags: Tags | None = None
     notes: Notes | None = None
+    spec: dict[str, Any] | None = None
 
 
 class CloneIn(StrictSchema):
@@ -140,6 +179,19 @@ class CloneIn(StrictSchema):
 
 class FinishIn(StrictSchema):
     state: Literal["SUCCEEDED", "FAILED", "CANCELLED"]
+
+
+class ReopenIn(StrictSchema):
+    writer: Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[\w.-]+$")]
+    after_epoch: Annotated[int, Field(ge=1, strict=True)] | None = None
+    step: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
+
+
+class ReopenOut(Schema):
+    epoch: int
+    last_seq: int
+    previous_epoch: int
+    previous_last_seq: int
 
 
 class ReasonOut(Schema):
@@ -329,9 +381,10 @@ class ArmIn(StrictSchema):
 class StudyIn(StrictSchema):
     name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
     recipe: Annotated[str, Field(min_length=1, max_length=64)]
+    template: Annotated[str, Field(max_length=64)] = ""
     spec: dict[str, Any] = {}
     arms: Annotated[list[ArmIn], Field(max_length=100)] = []
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)] | None = None
     tags: Tags = {}
     notes: Notes = ""
     resources: ResourcesIn = ResourcesIn()
@@ -351,6 +404,7 @@ class StudyOut(Schema):
     project: str
     name: str
     recipe: str
+    template: str
     arms: list[ArmOut]
     seeds: list[int]
     runs: list[str]
@@ -370,6 +424,7 @@ class StudyOut(Schema):
             "project": study.project.slug,
             "name": study.name,
             "recipe": study.recipe,
+            "template": study.template,
             "arms": study.arms,
             "seeds": study.seeds,
             "runs": [run_id for run_id, _ in rows],
@@ -385,3 +440,14 @@ class StudyList(Schema):
 
 class StoppedOut(Schema):
     stopped: int
+
+
+class SuggestionOut(Schema):
+    insert: str
+    kind: str
+    help: str
+
+
+class CompletionOut(Schema):
+    start: int
+    items: list[SuggestionOut]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,19 +10,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, FilteredRelation, Q, QuerySet
 
+from models_core.events import encode_float
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.intervals import interval
 from stillroom.core.pagination import decode_cursor, encode_cursor
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.lifecycle import ACTIVE, TERMINAL, State
 from stillroom.runs.models import Project, Run, Series, Study
+from stillroom.runs.query.complete import Keys
+from stillroom.runs.query.search import matching, ordering
+from stillroom.runs.query.tree import QueryError
 from stillroom.tenants.callers import Member
 from stillroom.tenants.doors import Passage
 from stillroom.tenants.policies import Can
 
 SORTS = {"created_at": "created_at", "name": "name", "state": "state", "started_at": "started_at", "seed": "seed"}
+# Sorting by a metric's last, lowest or highest value: "metric:eval/loss", "min:eval/loss", "max:eval/loss".
+SUMMARY_SORTS = {"metric": "last", "min": "low", "max": "high"}
 
 
 @contextmanager
@@ -63,7 +70,8 @@ def project_get(slug: str) -> Project:
 def projects() -> QuerySet[Project]:
     """The tenant's projects with counts of runs. One query."""
     return Project.objects.annotate(
-        run_count=Count("runs"), active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE]))
+        run_count=Count("runs", filter=Q(runs__trashed_at__isnull=True)),
+        active_count=Count("runs", filter=Q(runs__state__in=[s.value for s in ACTIVE])),
     ).order_by("slug")
 
 
@@ -113,11 +121,8 @@ def filtered(wanted: RunFilter) -> QuerySet[Run]:
     found = runs()
     if wanted.project is not None:
         found = found.filter(project=wanted.project)
-    for word in wanted.q.split():
-        found = found.filter(
-            Q(name__icontains=word) | Q(id__iexact=word) | Q(recipe__icontains=word) | Q(arm__icontains=word)
-            | Q(tags__has_key=word)
-        )  # fmt: skip
+    if wanted.q:
+        found = matching(found, wanted.q)
     unknown = set(wanted.states) - {state.value for state in State}
     if unknown:
         raise Invalid("There is no such state.", fields={"state": f"Unknown: {', '.join(sorted(unknown))}."})
@@ -131,41 +136,58 @@ def filtered(wanted: RunFilter) -> QuerySet[Run]:
 
 
 def run_page(wanted: RunFilter, *, columns: list[str], cursor: str | None, limit: int, grouped: bool) -> RunPage:
-    """A page of runs. At most five queries, whatever the number of runs and metrics."""
+    """A page of runs. At most six queries, whatever the number of runs and metrics.
+
+    Ids and sort values alone are sorted; whole runs are read for the page only.
+    """
     found = filtered(wanted)
     total = found.count()
-    found, value = _ordered(found, wanted.sort)
+    found, column = _ordered(found.select_related(None), wanted.sort)
     if cursor:
         found = _after(found, decode_cursor(cursor, length=2), wanted.sort)
-    rows = list(found[: limit + 1])
-    more = len(rows) > limit
-    rows = rows[:limit]
-    following = encode_cursor([_json(value(rows[-1])), rows[-1].id]) if more else None
+    places = list(found.values_list("id", column)[: limit + 1])
+    more = len(places) > limit
+    places = places[:limit]
+    following = encode_cursor([_json(places[-1][1]), places[-1][0]]) if more else None
+    whole = runs().in_bulk([run_id for run_id, _ in places])
+    rows = [whole[run_id] for run_id, _ in places if run_id in whole]
     page = RunPage(rows, summaries([run.id for run in rows], columns), following, total)
     if grouped:
         page.groups = groups(filtered(wanted), columns)
     return page
 
 
-def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], Any]:
+def _ordered(found: QuerySet[Run], sort: str) -> tuple[QuerySet[Run], str]:
+    """The runs in order, and the name of the column that they are sorted by."""
     name = sort.removeprefix("-")
-    if name.startswith("metric:"):
-        best = Series.objects.filter(run=OuterRef("pk"), key=name.removeprefix("metric:")).values("last")[:1]
-        found = found.annotate(sort_value=Subquery(best, output_field=FloatField()))
+    kind, _, key = name.partition(":")
+    if kind in SUMMARY_SORTS and key:
+        found = found.annotate(sort_series=FilteredRelation("series", condition=Q(series__key=key)))
+        found = found.annotate(sort_value=F(f"sort_series__{SUMMARY_SORTS[kind]}"))
         column = "sort_value"
     elif name in SORTS:
         column = SORTS[name]
     else:
-        raise Invalid(
-            "Runs cannot be sorted by that.", fields={"sort": f"Use one of {', '.join(SORTS)} or metric:KEY."}
-        )
+        found = found.annotate(sort_value=_sort_value(name))
+        column = "sort_value"
     order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
-    return found.order_by(order, "-id"), lambda run: getattr(run, column)
+    return found.order_by(order, "-id"), column
+
+
+def _sort_value(name: str) -> Any:
+    try:
+        return ordering(name)[0]
+    except QueryError as error:
+        raise Invalid(
+            "Runs cannot be sorted by that.",
+            fields={"sort": f"Use one of {', '.join(SORTS)}, metric:KEY or a field of the query language."},
+            caret=error.extra["caret"],
+        ) from None
 
 
 def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
     name = sort.removeprefix("-")
-    column = "sort_value" if name.startswith("metric:") else SORTS[name]
+    column = SORTS.get(name, "sort_value")
     value, last_id = last
     if value is None:
         return found.filter(**{f"{column}__isnull": True}, id__lt=last_id)
@@ -174,6 +196,8 @@ def _after(found: QuerySet[Run], last: list[Any], sort: str) -> QuerySet[Run]:
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return encode_float(value)
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -186,6 +210,31 @@ def summaries(run_ids: Iterable[str], keys: Iterable[str] | None = None) -> dict
     for row in rows:
         found[row.run_id][row.key] = row
     return found
+
+
+KEYS_FROM_RUNS = 200
+
+
+def known_keys(project: Project | None) -> Keys:
+    """Metric, parameter and tag keys of the newest runs of a project, or of all. Two queries."""
+    newest = Run.objects.order_by("-created_at", "-id")
+    if project is not None:
+        newest = newest.filter(project=project)
+    rows = list(newest.values_list("id", "spec", "tags")[:KEYS_FROM_RUNS])
+    metrics = Series.objects.filter(run_id__in=[row[0] for row in rows]).values_list("key", flat=True)
+    params = {path for _, spec, _ in rows for path in leaves(spec)}
+    tags = {key for _, _, found in rows for key in found}
+    return Keys(metrics=sorted(set(metrics.distinct()[:1000])), params=sorted(params), tags=sorted(tags))
+
+
+def leaves(spec: Any, at: str = "") -> dict[str, str]:
+    """The values of a spec as text by dotted path; lists and empty objects as JSON."""
+    if isinstance(spec, dict) and (spec or not at):
+        found: dict[str, str] = {}
+        for key, value in spec.items():
+            found |= leaves(value, f"{at}.{key}" if at else key)
+        return found
+    return {at: spec if isinstance(spec, str) else json.dumps(spec, ensure_ascii=False)}
 
 
 def groups(found: QuerySet[Run], columns: list[str], *, most: int = 200) -> list[RunGroup]:

@@ -66,9 +66,8 @@ def read_body(body: bytes, *, content_type: str, encoding: str, max_bytes: int) 
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(
-        f"A batch may have at most {max_bytes} bytes decompressed. Send smaller batches.", code="ingest.too_large"
-    )
+    message = f"A batch may have at most {max_bytes} bytes decompressed. Send smaller batches."
+    return TooLarge(message, code="ingest.too_large", fields={"": message}, limit=max_bytes)
 
 
 def parse_batch(payload: Any, *, max_points: int) -> Batch:
@@ -88,7 +87,7 @@ def parse_batch(payload: Any, *, max_points: int) -> Batch:
         total += len(points)
         if total > max_points:
             message = f"A batch may have at most {max_points} points. Send smaller batches."
-            raise TooLarge(message, code="ingest.too_large")
+            raise TooLarge(message, code="ingest.too_large", fields={"series": message}, limit=max_points)
         if len(points):
             found.setdefault(key, []).append(points)
     series = {key: Points.join(found[key]) for key in sorted(found)}

@@ -117,6 +117,9 @@ class Door(Router):
     def get(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
         return self.opened("GET", path, needs, options)
 
+    def head(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
+        return self.opened("HEAD", path, needs, options)
+
     def post(self, path: str, *, needs: Can | None = None, **options: Any) -> Callable[[View], View]:
         return self.opened("POST", path, needs, options)
 

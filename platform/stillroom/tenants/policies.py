@@ -29,6 +29,8 @@ class Can(StrEnum):
     PROJECT_MANAGE = "project.manage"
     BENCHMARK_MANAGE = "benchmark.manage"
     MEMBER_MANAGE = "member.manage"
+    ALERT_MANAGE = "alert.manage"
+    WEBHOOK_MANAGE = "webhook.manage"
     USAGE_READ = "usage.read"
     AUDIT_READ = "audit.read"
     ORG_MANAGE = "org.manage"
@@ -46,8 +48,15 @@ class TokenScope(StrEnum):
 
 
 _VIEWER = {Can.SIGNED_IN, Can.ORG_READ, Can.RUN_READ, Can.USAGE_READ}
-_MEMBER = _VIEWER | {Can.RUN_SUBMIT, Can.RUN_CONTROL, Can.RUN_EDIT, Can.RUN_WRITE, Can.TOKEN_OWN}
-_ADMIN = _MEMBER | {Can.TOKEN_MANAGE, Can.PROJECT_MANAGE, Can.BENCHMARK_MANAGE, Can.MEMBER_MANAGE, Can.AUDIT_READ}
+_MEMBER = _VIEWER | {Can.RUN_SUBMIT, Can.RUN_CONTROL, Can.RUN_EDIT, Can.RUN_WRITE, Can.TOKEN_OWN, Can.ALERT_MANAGE}
+_ADMIN = _MEMBER | {
+    Can.TOKEN_MANAGE,
+    Can.PROJECT_MANAGE,
+    Can.BENCHMARK_MANAGE,
+    Can.MEMBER_MANAGE,
+    Can.AUDIT_READ,
+    Can.WEBHOOK_MANAGE,
+}
 _OWNER = _ADMIN | {Can.ORG_MANAGE}
 
 ROLE_GRANTS: dict[Role, frozenset[Can]] = {

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 STEPS = 3
 NAMES = sorted(catalog.recipes())
 # Real time differs from run to run; everything else may not.
-CLOCK_UNITS = {"s", "examples/s", "tokens/s", "steps/s"}
+CLOCK_UNITS = {"s", "examples/s", "tokens/s", "steps/s", "share of peak"}
 SMALLER = {
     "steps": STEPS,
     "teacher_steps": 2,
@@ -34,6 +34,7 @@ SMALLER = {
     "steps_per_call": 1,
     "train_bytes": 20_000,
     "length": 16,
+    "sample_tokens": 8,
     "batch_size": 8,
     "clients": 14,
     "hidden": (8,),
@@ -127,6 +128,17 @@ def test_declarations_load_no_array_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_study_templates_can_be_launched_and_their_arms_differ(recipe: Recipe) -> None:
+    assert len({template.name for template in recipe.templates}) == len(recipe.templates)
+    for template in recipe.templates:
+        specs = template.specs(recipe.spec_type)
+        assert len({recipe.hash(spec) for spec in specs.values()}) == len(specs) > 1
+        assert template.baseline in {"", *specs}
+        assert template.metric in {"", *(info.key for info in recipe.metrics)}
+        assert template.x in {"", "step", "relative", *(info.key for info in recipe.metrics)}
+        assert len(set(template.seeds)) == len(template.seeds) >= 3
 
 
 @pytest.mark.slow

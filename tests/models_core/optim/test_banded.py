@@ -89,14 +89,27 @@ def test_singular_statistics_leave_x_finite_and_positive(rule: str, band: int) -
     g = np.array([1.0, 1.0, 0.0, 0.0, 2.0, -2.0, 0.5, 0.5])
     x = dense(np.outer(g, g) + 1e-12 * np.eye(8), band, gamma=1e-9, rule=rule)
     assert np.all(np.isfinite(x))
-    assert np.linalg.eigvalsh((x + x.T) / 2).min() > 0
+    values = np.linalg.eigvalsh((x + x.T) / 2)
+    # Reweighting keeps variances at the rounding unit: positive in exact arithmetic, no better than rounded here.
+    assert values.min() > (-EXACT * values.max() if rule == "reweight" else 0)
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    h = statistics(23)
-    whole = dense(h, 3)
-    monkeypatch.setattr(_banded, "CHUNK", 5)
-    np.testing.assert_allclose(dense(h, 3), whole, rtol=EXACT, atol=EXACT)
+@pytest.mark.parametrize("rule", ["minimal_cut", "isolate", "reweight"])
+@pytest.mark.parametrize(("band", "shape"), [(2, (6, 4)), (2, (11, 3)), (3, (3, 5, 4)), (1, (7, 2))])
+def test_a_kernel_is_the_chain_of_its_columns(band: int, shape: tuple[int, ...], rule: str) -> None:
+    # Statistics of a few gradients only: every rule has edges to remove.
+    rows = np.random.default_rng(2).normal(size=(band, int(np.prod(shape))))
+    h = rows.T @ rows / band + 1e-9 * np.eye(rows.shape[1])
+    a, couplings = diagonals(h, band)
+    m = jnp.asarray(np.random.default_rng(3).normal(size=len(a)))
+
+    def kernel(chain: jax.Array) -> jax.Array:
+        return _banded.from_chain(chain, shape, "fan_in")
+
+    flat = _banded.precondition(a, couplings, m, 1e-6, rule)
+    folded = _banded.precondition(kernel(a), tuple(map(kernel, couplings)), kernel(m), 1e-6, rule)
+    np.testing.assert_allclose(_banded.to_chain(folded, "fan_in"), flat, rtol=1e-7)
+    assert np.all(np.isfinite(flat))
 
 
 def test_reversing_the_chain_reverses_the_result() -> None:

@@ -123,3 +123,30 @@ def test_a_bad_benchmark_is_refused_at_its_field(cast: Cast, change: dict[str, A
 def test_the_same_name_again_is_the_next_version(cast: Cast) -> None:
     versions = [cast.adam.http.get(f"/benchmarks/{board(cast)}").body["version"] for _ in range(2)]
     assert versions == [1, 2]
+
+
+def test_methods_are_scored_over_leaderboards_by_their_best_trial_of_each_seed(cast: Cast) -> None:
+    node = attach_node()
+    adam = [{**small_spec(), "optimizer": {"kind": "adam", "lr": lr}} for lr in (0.1, 0.2)]
+    sgd = {**small_spec(), "optimizer": {"kind": "sgd", "lr": 0.1}}
+    one = board(cast, frozen={"steps": small_spec()["steps"]}, target=0.5)
+    two = board(cast, name="hard", frozen={"steps": small_spec()["steps"]}, target=0.05)
+    for seed in (0, 1):
+        finished(cast, node, adam[0], seed, [2.0, 2.0, 0.4])
+        finished(cast, node, adam[1], seed, [2.0, 0.4, 0.4])
+        finished(cast, node, sgd, seed, [3.0, 1.0, 0.01])
+    body = cast.vera.http.get(f"/benchmark-scores?benchmark={one}&benchmark={two}").body
+    assert [(row["method"], row["score"]) for row in body["methods"]] == [
+        ("sgd", pytest.approx((2 / 3 + 1) / 2)),
+        ("adam", pytest.approx(0.5)),
+    ]
+    first, second = body["workloads"]
+    assert first["methods"]["adam"] == {"steps": 1.0, "ratio": 1.0, "trials": 2, "studies": 2}
+    assert second["methods"]["adam"] == {"steps": None, "ratio": None, "trials": 2, "studies": 2}
+    assert body["methods"][0]["profile"][-1] == {"tau": 4.0, "share": 1.0}
+
+
+def test_without_a_target_there_is_nothing_to_score(cast: Cast) -> None:
+    answer = cast.vera.http.get(f"/benchmark-scores?benchmark={board(cast)}")
+    assert answer.status == 422
+    assert answer.body["fields"] == {"benchmark": "Give it a target."}

@@ -9,7 +9,7 @@ import yaml
 
 from stillroom.config.env import REPOSITORY
 
-LONG_RUNNING = {"postgres", "valkey", "web", "scheduler", "node-cpu", "node-gpu", "proxy"}
+LONG_RUNNING = {"postgres", "valkey", "web", "scheduler", "notifier", "node-cpu", "node-gpu", "proxy"}
 ONCE = {"migrate", "node-cpu-token", "node-gpu-token"}
 
 

@@ -29,8 +29,8 @@ def test_the_seed_is_not_part_of_the_spec_hash(cast: Cast) -> None:
     ("change", "field", "says"),
     [
         ({"stepz": 3}, "spec.stepz", "Did you mean steps?"),
-        ({"steps": "many"}, "spec.steps", "integer"),
-        ({"steps": -1}, "spec.steps", "greater than"),
+        ({"steps": "many"}, "spec.steps", "whole number"),
+        ({"steps": -1}, "spec.steps", "at least"),
         ({"optimizer": {"kind": "sonew", "lr": 0.1, "band": 99}}, "spec.optimizer.band", ""),
         ({"optimizer": {"kind": "magic"}}, "spec.optimizer", "sgd"),
     ],
@@ -95,6 +95,38 @@ def test_a_study_is_arms_times_seeds(cast: Cast) -> None:
     assert runs["total"] == 6
     assert sorted((group["label"], group["n"]) for group in runs["groups"]) == [("fast", 3), ("slow", 3)]
     assert {run["arm"] for run in runs["items"]} == {"slow", "fast"}
+
+
+def test_a_template_gives_what_the_request_leaves_out(cast: Cast) -> None:
+    template = cast.mel.http.get("/recipes/optimizer_benchmark").body["templates"][0]
+    payload = {"name": "bands", "recipe": "optimizer_benchmark", "template": template["name"]}
+    whole = cast.mel.http.post(STUDIES, payload).body
+    assert whole["template"] == template["name"]
+    assert [arm["name"] for arm in whole["arms"]] == [arm["name"] for arm in template["arms"]]
+    assert whole["seeds"] == template["seeds"]
+
+    # What the request says wins; the rest of the template stays.
+    short = cast.mel.http.post(STUDIES, payload | {"spec": {"steps": 40, "warmup_steps": 4}, "seeds": [7]}).body
+    runs = cast.mel.http.get(f"{RUNS}?study={short['id']}").body["items"]
+    assert {run["spec"]["steps"] for run in runs} == {40}
+    assert {run["spec"]["optimizer"]["kind"] for run in runs} == {"adam", "sgd", "sonew"}
+    assert {run["seed"] for run in runs} == {7}
+
+
+def test_an_unknown_template_is_named(cast: Cast) -> None:
+    answer = cast.mel.http.post(STUDIES, {"name": "s", "recipe": "optimizer_benchmark", "template": "bogus"})
+    assert answer.status == 422
+    assert answer.body["fields"] == {"template": "There is no such template."}
+    assert "sonew_bands" in answer.body["message"]
+
+
+def test_an_arm_of_another_shape_takes_no_fields_of_the_base(cast: Cast) -> None:
+    base = small_spec() | {"workload": {"task": "autoencoder", "data": "digits", "code": 4}}
+    arms = [{"name": "rebuild"}, {"name": "classify", "spec": {"workload": {"task": "classifier", "data": "digits"}}}]
+    answer = cast.mel.http.post(
+        STUDIES, {"name": "s", "recipe": "optimizer_benchmark", "spec": base, "arms": arms, "seeds": [0]}
+    )
+    assert answer.status == 201, answer.text
 
 
 def test_a_study_with_one_bad_arm_launches_nothing(cast: Cast) -> None:

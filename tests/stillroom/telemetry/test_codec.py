@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stillroom.telemetry.codec import Points, decode, encode
+from stillroom.telemetry.codec import Points, decode, decode_many, encode
 
 steps = hnp.arrays(np.int64, st.shared(st.integers(1, 300), key="n"), elements=st.integers(-(2**63), 2**63 - 1))
 values = hnp.arrays(np.float64, st.shared(st.integers(1, 300), key="n"), elements=st.floats(width=64))
@@ -24,6 +24,20 @@ def test_a_round_trip_loses_nothing_but_less_than_a_microsecond(
     np.testing.assert_array_equal(found.value, value)
     np.testing.assert_array_equal(np.signbit(found.value), np.signbit(value))
     np.testing.assert_allclose(found.time, time, atol=1e-6, rtol=0)
+
+
+@given(seed=st.integers(0, 1000), sizes=st.lists(st.integers(1, 40), min_size=1, max_size=12))
+def test_many_at_once_are_what_they_are_one_by_one(seed: int, sizes: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    parts = []
+    for index, n in enumerate(sizes):
+        value = rng.standard_normal(n)
+        value = value.astype(np.float32).astype(np.float64) if index % 2 else value
+        parts.append(Points(rng.integers(-(2**62), 2**62, n), value, rng.uniform(0, 2e9, n)))
+    blobs = [encode(part) for part in parts]
+    for one, other in zip(decode_many(blobs), map(decode, blobs), strict=True):
+        for left, right in ((one.step, other.step), (one.value, other.value), (one.time, other.time)):
+            np.testing.assert_array_equal(left, right)
 
 
 def test_values_born_in_float32_take_half_the_room() -> None:

@@ -184,6 +184,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/benchmark-scores": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Benchmark Scores
+         * @description Methods scored over several leaderboards by the area under their performance profiles, steps to target as time.
+         *
+         *     `method` is the path of the spec by which methods are told apart; specs that differ elsewhere are trials of one
+         *     method, seeds are its studies.
+         */
+        get: operations["stillroom_boards_api_benchmark_scores"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/benchmarks": {
         parameters: {
             query?: never;
@@ -316,6 +339,98 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/alert-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alert Events
+         * @description What rules found, newest first; `deliveries` counts messages by state.
+         */
+        get: operations["stillroom_alerts_api_rules_alert_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alert List
+         * @description The organisation's alert rules.
+         */
+        get: operations["stillroom_alerts_api_rules_alert_list"];
+        put?: never;
+        /**
+         * Alert Create
+         * @description Make a rule. It looks at what happens from now on.
+         */
+        post: operations["stillroom_alerts_api_rules_alert_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alert Get
+         * @description One rule; `firing` counts the runs for which it holds now.
+         */
+        get: operations["stillroom_alerts_api_rules_alert_get"];
+        put?: never;
+        post?: never;
+        /**
+         * Alert Delete
+         * @description Remove a rule; what it found stays listed.
+         */
+        delete: operations["stillroom_alerts_api_rules_alert_delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Alert Change
+         * @description Change a rule; a new condition starts afresh.
+         */
+        patch: operations["stillroom_alerts_api_rules_alert_change"];
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/alerts/{alert}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Alert Test
+         * @description Send a test message over all of the rule's channels.
+         */
+        post: operations["stillroom_alerts_api_rules_alert_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/members": {
         parameters: {
             query?: never;
@@ -402,7 +517,11 @@ export interface paths {
         get: operations["stillroom_runs_api_projects_project_detail"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Project Delete
+         * @description Move a project with all that is in it to the trash; its name is free at once.
+         */
+        delete: operations["stillroom_runs_api_projects_project_delete"];
         options?: never;
         head?: never;
         /**
@@ -410,6 +529,86 @@ export interface paths {
          * @description Change name or description.
          */
         patch: operations["stillroom_runs_api_projects_project_change"];
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/projects/{project}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Project Export
+         * @description The whole project as an archive that another installation imports; see the how-to for its layout.
+         */
+        get: operations["stillroom_telemetry_api_exports_project_export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/projects/{project}/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Project Take
+         * @description Take in an archive (the body, application/zip): its studies and runs with new ids, all or nothing.
+         */
+        post: operations["stillroom_telemetry_api_exports_project_take"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/projects/{project}/metric-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Key List
+         * @description The metric keys of the project's runs that contain `q`, in order.
+         */
+        get: operations["stillroom_telemetry_api_table_key_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/projects/{project}/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete
+         * @description What the word at position `at` of `q` may become: fields and keys seen in the project, operators, values.
+         */
+        get: operations["stillroom_runs_api_query_query_complete"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/orgs/{org}/projects/{project}/runs": {
@@ -452,8 +651,206 @@ export interface paths {
         /**
          * Study Create
          * @description Submit arms times seeds of one recipe; each arm's spec is laid over the base spec.
+         *
+         *     A template gives the base, arms and seeds that the request leaves out; the request's spec is laid over its base.
          */
         post: operations["stillroom_runs_api_studies_study_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/projects/{project}/table": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Table
+         * @description A page of runs with the metric columns asked for; binary columns with the Accept header of charts.
+         */
+        post: operations["stillroom_telemetry_api_table_run_table"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Storage Get
+         * @description What the organisation stores, what it may, and what its policy keeps.
+         */
+        get: operations["stillroom_telemetry_api_keeping_storage_get"];
+        /**
+         * Storage Put
+         * @description Set the policy: null switches a rule off.
+         */
+        put: operations["stillroom_telemetry_api_keeping_storage_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Webhook List
+         * @description The organisation's webhooks, for choosing; addresses only for those who manage them.
+         */
+        get: operations["stillroom_alerts_api_webhooks_webhook_list"];
+        put?: never;
+        /**
+         * Webhook Make
+         * @description Make a webhook; the answer shows its signing secret this once.
+         */
+        post: operations["stillroom_alerts_api_webhooks_webhook_make"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks/{webhook}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Webhook One
+         * @description One webhook with its address.
+         */
+        get: operations["stillroom_alerts_api_webhooks_webhook_one"];
+        put?: never;
+        post?: never;
+        /**
+         * Webhook Remove
+         * @description Remove a webhook and what waits for it.
+         */
+        delete: operations["stillroom_alerts_api_webhooks_webhook_remove"];
+        options?: never;
+        head?: never;
+        /**
+         * Webhook Patch
+         * @description Change name or address, or switch it off and on.
+         */
+        patch: operations["stillroom_alerts_api_webhooks_webhook_patch"];
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks/{webhook}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Webhook Deliveries
+         * @description Messages to this webhook, newest first, each with its tries.
+         */
+        get: operations["stillroom_alerts_api_webhooks_webhook_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks/{webhook}/deliveries/{delivery}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Webhook Redeliver
+         * @description Send a message once more, under the same id.
+         */
+        post: operations["stillroom_alerts_api_webhooks_webhook_redeliver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks/{webhook}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Webhook New Secret
+         * @description A new signing secret, shown this once; the old one is void at once.
+         */
+        post: operations["stillroom_alerts_api_webhooks_webhook_new_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/webhooks/{webhook}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Webhook Test
+         * @description Send a test message; its delivery tells what became of it.
+         */
+        post: operations["stillroom_alerts_api_webhooks_webhook_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/query/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query Complete Org
+         * @description The same over all the organisation's projects.
+         */
+        get: operations["stillroom_runs_api_query_query_complete_org"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -574,12 +971,16 @@ export interface paths {
         get: operations["stillroom_runs_api_runs_run_get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Run Delete
+         * @description Move a run that has ended to the trash.
+         */
+        delete: operations["stillroom_runs_api_runs_run_delete"];
         options?: never;
         head?: never;
         /**
          * Run Patch
-         * @description Change name, tags or notes.
+         * @description Change name, tags or notes; of an external run also its configuration, `spec`.
          */
         patch: operations["stillroom_runs_api_runs_run_patch"];
         trace?: never;
@@ -613,7 +1014,7 @@ export interface paths {
         };
         /**
          * Artifact Read
-         * @description A file's bytes, whole or in a range.
+         * @description A file's bytes, whole or in a range; 302 to the store when the installation serves downloads from there.
          */
         get: operations["stillroom_telemetry_api_artifacts_artifact_read"];
         /**
@@ -642,6 +1043,26 @@ export interface paths {
          * @description Stop a run for good; it saves a last checkpoint.
          */
         post: operations["stillroom_runs_api_runs_run_cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Checkpoint List
+         * @description The run's checkpoints, oldest first, and which rules of the policy keep each.
+         */
+        get: operations["stillroom_telemetry_api_keeping_checkpoint_list"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -680,6 +1101,26 @@ export interface paths {
          * @description The run's history, oldest first, and its attempts.
          */
         get: operations["stillroom_runs_api_runs_run_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Export
+         * @description Every visible point of a run as one file with columns key, step, time, value; only some keys when given.
+         */
+        get: operations["stillroom_telemetry_api_exports_run_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -790,6 +1231,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run}/previews/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Artifact Preview
+         * @description What a file is, and its beginning: size of an image, length of a sound, head of a text, first rows of a table.
+         */
+        get: operations["stillroom_telemetry_api_previews_artifact_preview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Reopen
+         * @description Take an external run over, ended or not: a new epoch begins, and the old writer is fenced off.
+         *
+         *     `writer` names the new writer: the same one asking again gets the same epoch. `after_epoch` refuses when another
+         *     writer was faster. Points after `step` are not shown any more; without it all stay.
+         */
+        post: operations["stillroom_runs_api_external_run_reopen"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run}/resume": {
         parameters: {
             query?: never;
@@ -843,6 +1327,118 @@ export interface paths {
          */
         get: operations["stillroom_telemetry_api_charts_series_list"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/thumbnails/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Artifact Thumbnail
+         * @description An image, at most `size` pixels wide and high, as PNG.
+         */
+        get: operations["stillroom_telemetry_api_previews_artifact_thumbnail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload Make
+         * @description Begin an upload of a file of the current attempt.
+         */
+        post: operations["stillroom_telemetry_api_uploads_upload_make"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/uploads/{upload}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Upload State
+         * @description How far an upload has come: bytes appended, and parts with their sizes.
+         */
+        get: operations["stillroom_telemetry_api_uploads_upload_state"];
+        put?: never;
+        post?: never;
+        /**
+         * Upload Abort
+         * @description Forget an upload.
+         */
+        delete: operations["stillroom_telemetry_api_uploads_upload_abort"];
+        options?: never;
+        /**
+         * Upload Offset
+         * @description The same in headers: Upload-Offset and Upload-Length.
+         */
+        head: operations["stillroom_telemetry_api_uploads_upload_offset"];
+        /**
+         * Upload Append
+         * @description Append the body at Upload-Offset, which is where the upload stands; 409 upload.offset tells where that is.
+         */
+        patch: operations["stillroom_telemetry_api_uploads_upload_append"];
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/uploads/{upload}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload Complete
+         * @description Check size and hash and publish the file; completing again gives the same answer.
+         */
+        post: operations["stillroom_telemetry_api_uploads_upload_complete"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/uploads/{upload}/parts/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Upload Part
+         * @description Store one part whole; parts may come in any order and at once, and again.
+         */
+        put: operations["stillroom_telemetry_api_uploads_upload_part"];
         post?: never;
         delete?: never;
         options?: never;
@@ -904,7 +1500,11 @@ export interface paths {
         get: operations["stillroom_runs_api_studies_study_get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Study Delete
+         * @description Move a study with its runs, which have all ended, to the trash.
+         */
+        delete: operations["stillroom_runs_api_studies_study_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -974,6 +1574,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/trash": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Trash List
+         * @description What the organisation has thrown away, newest first, with the bytes that purging frees.
+         */
+        get: operations["stillroom_telemetry_api_keeping_trash_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trash/{item}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Trash Purge
+         * @description Delete something in the trash for good, now.
+         */
+        delete: operations["stillroom_telemetry_api_keeping_trash_purge"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trash/{item}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Trash Restore
+         * @description Take something back.
+         */
+        post: operations["stillroom_telemetry_api_keeping_trash_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage": {
         parameters: {
             query?: never;
@@ -1006,6 +1666,135 @@ export interface components {
             mean: number;
             /** N */
             n: number;
+        };
+        /** AlertEventList */
+        AlertEventList: {
+            /** Items */
+            items: components["schemas"]["AlertEventOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** AlertEventOut */
+        AlertEventOut: {
+            /** Alert */
+            alert: string | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Deliveries */
+            deliveries: {
+                [key: string]: number;
+            };
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: number;
+            /** Kind */
+            kind: string;
+            /** Message */
+            message: string;
+            /** Name */
+            name: string;
+            /** Run */
+            run: string | null;
+        };
+        /** AlertIn */
+        AlertIn: {
+            /** Condition */
+            condition: components["schemas"]["StateCondition"] | components["schemas"]["MetricCondition"] | components["schemas"]["DivergenceCondition"] | components["schemas"]["SilenceCondition"];
+            /**
+             * Emails
+             * @default []
+             */
+            emails?: string[];
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled?: boolean;
+            /** Name */
+            name: string;
+            /** Project */
+            project?: string | null;
+            /**
+             * Recipe
+             * @default
+             */
+            recipe?: string;
+            /**
+             * Tags
+             * @default {}
+             */
+            tags?: {
+                [key: string]: string;
+            };
+            /**
+             * Webhooks
+             * @default []
+             */
+            webhooks?: string[];
+        };
+        /** AlertList */
+        AlertList: {
+            /** Items */
+            items: components["schemas"]["AlertOut"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** AlertOut */
+        AlertOut: {
+            /** Condition */
+            condition: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Emails */
+            emails: string[];
+            /** Enabled */
+            enabled: boolean;
+            /** Firing */
+            firing: number;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string | null;
+            /** Recipe */
+            recipe: string;
+            /** Tags */
+            tags: {
+                [key: string]: string;
+            };
+            /** Webhooks */
+            webhooks: string[];
+        };
+        /** AlertPatch */
+        AlertPatch: {
+            /** Condition */
+            condition?: (components["schemas"]["StateCondition"] | components["schemas"]["MetricCondition"] | components["schemas"]["DivergenceCondition"] | components["schemas"]["SilenceCondition"]) | null;
+            /** Emails */
+            emails?: string[] | null;
+            /** Enabled */
+            enabled?: boolean | null;
+            /** Name */
+            name?: string | null;
+            /** Recipe */
+            recipe?: string | null;
+            /** Tags */
+            tags?: {
+                [key: string]: string;
+            } | null;
+            /** Webhooks */
+            webhooks?: string[] | null;
         };
         /** ArmIn */
         ArmIn: {
@@ -1114,24 +1903,16 @@ export interface components {
         /** AttemptOut */
         AttemptOut: {
             /**
-             * Assigned At
+             * At
              * Format: date-time
              */
-            assigned_at: string;
-            /** Ended At */
-            ended_at: string | null;
-            /** Epoch */
-            epoch: number;
-            /** Node */
-            node: string;
-            /** Number */
-            number: number;
-            /** Outcome */
-            outcome: string;
-            /** Resume Step */
-            resume_step: number | null;
-            /** Started At */
-            started_at: string | null;
+            at: string;
+            /** Error */
+            error: string;
+            /** Ms */
+            ms: number;
+            /** Status */
+            status: number | null;
         };
         /** AuditList */
         AuditList: {
@@ -1269,6 +2050,8 @@ export interface components {
             hi: number[];
             /** Key */
             key: string;
+            /** Label */
+            label: string;
             /** Lo */
             lo: number[];
             /** Mean */
@@ -1282,8 +2065,14 @@ export interface components {
         };
         /** ChartIn */
         ChartIn: {
+            /**
+             * Band
+             * @default interval
+             * @enum {string}
+             */
+            band?: "interval" | "stderr";
             /** Group */
-            group?: "spec" | null;
+            group?: string | null;
             /** Keys */
             keys: string[];
             /**
@@ -1352,6 +2141,35 @@ export interface components {
             /** Step */
             step: number;
         };
+        /** CheckpointList */
+        CheckpointList: {
+            /** Items */
+            items: components["schemas"]["CheckpointOut"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /** CheckpointOut */
+        CheckpointOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Epoch */
+            epoch: number;
+            /** Files */
+            files: {
+                [key: string]: unknown;
+            }[];
+            /** Kept By */
+            kept_by: string[];
+            /** Size Bytes */
+            size_bytes: number;
+            /** Status */
+            status: string;
+            /** Step */
+            step: number;
+        };
         /** ClaimIn */
         ClaimIn: {
             /** Epoch */
@@ -1416,6 +2234,51 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** CompletionOut */
+        CompletionOut: {
+            /** Items */
+            items: components["schemas"]["SuggestionOut"][];
+            /** Start */
+            start: number;
+        };
+        /** CornerOut */
+        CornerOut: {
+            /** Share */
+            share: number;
+            /** Tau */
+            tau: number;
+        };
+        /** DeliveryList */
+        DeliveryList: {
+            /** Items */
+            items: components["schemas"]["DeliveryOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** DeliveryOut */
+        DeliveryOut: {
+            /** Attempts */
+            attempts: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Delivered At */
+            delivered_at: string | null;
+            /** Event */
+            event: number;
+            /** Id */
+            id: string;
+            /** Log */
+            log: components["schemas"]["AttemptOut"][];
+            /** Next At */
+            next_at: string | null;
+            /** Run */
+            run: string;
+            /** State */
+            state: string;
+        };
         /** DeviceIn */
         DeviceIn: {
             /** Index */
@@ -1444,6 +2307,19 @@ export interface components {
             run: string | null;
             /** Status */
             status: string;
+        };
+        /**
+         * DivergenceCondition
+         * @description A metric became NaN or infinite. key: only this one; without it any but those of the machine.
+         */
+        DivergenceCondition: {
+            /** Key */
+            key?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "divergence";
         };
         /** EntryOut */
         EntryOut: {
@@ -1547,6 +2423,11 @@ export interface components {
              */
             state: "SUCCEEDED" | "FAILED" | "CANCELLED";
         };
+        /** FreedOut */
+        FreedOut: {
+            /** Freed Bytes */
+            freed_bytes: number;
+        };
         /** GroupOut */
         GroupOut: {
             /** Label */
@@ -1603,6 +2484,31 @@ export interface components {
             epoch: number;
             /** Run */
             run: string;
+        };
+        /**
+         * ImportedOut
+         * @description New ids by the archive's.
+         */
+        ImportedOut: {
+            /** Artifacts */
+            artifacts: number;
+            /** Points */
+            points: number;
+            /** Runs */
+            runs: {
+                [key: string]: string;
+            };
+            /** Studies */
+            studies: {
+                [key: string]: string;
+            };
+        };
+        /** KeyList */
+        KeyList: {
+            /** Items */
+            items: string[];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /** LogLineOut */
         LogLineOut: {
@@ -1697,6 +2603,62 @@ export interface components {
             /** Slug */
             slug: string;
         };
+        /**
+         * MethodOnOut
+         * @description A method on one leaderboard. `steps` and `ratio` are null where it never arrived.
+         */
+        MethodOnOut: {
+            /** Ratio */
+            ratio: number | null;
+            /** Steps */
+            steps: number | null;
+            /** Studies */
+            studies: number;
+            /** Trials */
+            trials: number;
+        };
+        /** MethodOut */
+        MethodOut: {
+            /** Method */
+            method: string;
+            /** Profile */
+            profile: components["schemas"]["CornerOut"][];
+            /** Score */
+            score: number;
+        };
+        /**
+         * MetricCondition
+         * @description The metric's last points, reduced to one number, are on the wrong side of the threshold.
+         *
+         *     window: how many last points, at most 1000; with `last` only the newest finite one counts.
+         */
+        MetricCondition: {
+            /** Key */
+            key: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "metric";
+            /**
+             * Op
+             * @enum {string}
+             */
+            op: "gt" | "ge" | "lt" | "le";
+            /**
+             * Reduce
+             * @default last
+             * @enum {string}
+             */
+            reduce?: "last" | "mean" | "min" | "max";
+            /** Threshold */
+            threshold: number;
+            /**
+             * Window
+             * @default 1
+             */
+            window?: number;
+        };
         /** MetricInfoOut */
         MetricInfoOut: {
             /** Goal */
@@ -1743,6 +2705,11 @@ export interface components {
             /** X */
             x: number;
         };
+        /** OffsetOut */
+        OffsetOut: {
+            /** Offset */
+            offset: number;
+        };
         /** OrgList */
         OrgList: {
             /** Items */
@@ -1769,6 +2736,60 @@ export interface components {
          * @enum {string}
          */
         Outcome: "succeeded" | "failed" | "stopped";
+        /** PartOut */
+        PartOut: {
+            /** Number */
+            number: number;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * PreviewOut
+         * @description `kind` says which of the other fields are filled.
+         */
+        PreviewOut: {
+            /** Channels */
+            channels?: number | null;
+            /** Columns */
+            columns?: string[] | null;
+            /** Height */
+            height?: number | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "image" | "audio" | "text" | "table" | "none";
+            /** Media Type */
+            media_type: string;
+            /** Path */
+            path: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason?: string;
+            /** Rows */
+            rows?: unknown[][] | null;
+            /** Rows Total */
+            rows_total?: number | null;
+            /** Sample Rate */
+            sample_rate?: number | null;
+            /** Seconds */
+            seconds?: number | null;
+            /** Sha256 */
+            sha256: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Text */
+            text?: string | null;
+            /**
+             * Truncated
+             * @default false
+             */
+            truncated?: boolean;
+            /** Width */
+            width?: number | null;
+        };
         /** ProgressOut */
         ProgressOut: {
             /**
@@ -1902,6 +2923,8 @@ export interface components {
             schema: {
                 [key: string]: unknown;
             };
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
@@ -1926,10 +2949,32 @@ export interface components {
             metrics: components["schemas"]["MetricInfoOut"][];
             /** Name */
             name: string;
+            /** Templates */
+            templates: components["schemas"]["TemplateOut"][];
             /** Title */
             title: string;
             /** Version */
             version: string;
+        };
+        /** ReopenIn */
+        ReopenIn: {
+            /** After Epoch */
+            after_epoch?: number | null;
+            /** Step */
+            step?: number | null;
+            /** Writer */
+            writer: string;
+        };
+        /** ReopenOut */
+        ReopenOut: {
+            /** Epoch */
+            epoch: number;
+            /** Last Seq */
+            last_seq: number;
+            /** Previous Epoch */
+            previous_epoch: number;
+            /** Previous Last Seq */
+            previous_last_seq: number;
         };
         /** ResourcesIn */
         ResourcesIn: {
@@ -1957,6 +3002,16 @@ export interface components {
             kind: string;
             /** Time Limit S */
             time_limit_s: number;
+        };
+        /** RestoredOut */
+        RestoredOut: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "project" | "study" | "run";
         };
         /** ResumeOut */
         ResumeOut: {
@@ -2124,10 +3179,23 @@ export interface components {
             name?: string | null;
             /** Notes */
             notes?: string | null;
+            /** Spec */
+            spec?: {
+                [key: string]: unknown;
+            } | null;
             /** Tags */
             tags?: {
                 [key: string]: string;
             } | null;
+        };
+        /** ScoresOut */
+        ScoresOut: {
+            /** Methods */
+            methods: components["schemas"]["MethodOut"][];
+            /** R Max */
+            r_max: number;
+            /** Workloads */
+            workloads: components["schemas"]["WorkloadOut"][];
         };
         /** SeriesList */
         SeriesList: {
@@ -2151,6 +3219,19 @@ export interface components {
             /** N */
             n: number;
         };
+        /**
+         * SilenceCondition
+         * @description A running run has sent no batch for so long.
+         */
+        SilenceCondition: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "silence";
+            /** Minutes */
+            minutes: number;
+        };
         /** SpecIn */
         SpecIn: {
             /** Spec */
@@ -2166,6 +3247,19 @@ export interface components {
             };
             /** Spec Hash */
             spec_hash: string;
+        };
+        /**
+         * StateCondition
+         * @description The run came into one of these states.
+         */
+        StateCondition: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "state";
+            /** States */
+            states: ("HELD" | "QUEUED" | "ASSIGNED" | "STARTING" | "RUNNING" | "STOPPING" | "SUCCEEDED" | "FAILED" | "CANCELLED" | "LOST")[];
         };
         /** StateOut */
         StateOut: {
@@ -2185,6 +3279,49 @@ export interface components {
         StoppedOut: {
             /** Stopped */
             stopped: number;
+        };
+        /** StorageOut */
+        StorageOut: {
+            /** Artifact Bytes */
+            artifact_bytes: number;
+            /** Artifact Limit Bytes */
+            artifact_limit_bytes: number;
+            /** Log Bytes */
+            log_bytes: number;
+            /** Metric Bytes */
+            metric_bytes: number;
+            policy: components["schemas"]["StoragePolicyIn"];
+            /** Trash Bytes */
+            trash_bytes: number;
+            /** Trash Days */
+            trash_days: number;
+            /** Trash Items */
+            trash_items: number;
+        };
+        /**
+         * StoragePolicyIn
+         * @description Null switches a rule off.
+         */
+        StoragePolicyIn: {
+            /**
+             * Best Goal
+             * @default min
+             * @enum {string}
+             */
+            best_goal?: "min" | "max";
+            /**
+             * Best Metric
+             * @default
+             */
+            best_metric?: string;
+            /** Keep Best */
+            keep_best?: number | null;
+            /** Keep Every */
+            keep_every?: number | null;
+            /** Keep Last */
+            keep_last?: number | null;
+            /** Retain Days */
+            retain_days?: number | null;
         };
         /** StoredOut */
         StoredOut: {
@@ -2231,13 +3368,8 @@ export interface components {
              *     }
              */
             resources?: components["schemas"]["ResourcesIn"];
-            /**
-             * Seeds
-             * @default [
-             *       0
-             *     ]
-             */
-            seeds?: number[];
+            /** Seeds */
+            seeds?: number[] | null;
             /**
              * Spec
              * @default {}
@@ -2252,6 +3384,11 @@ export interface components {
             tags?: {
                 [key: string]: string;
             };
+            /**
+             * Template
+             * @default
+             */
+            template?: string;
         };
         /** StudyList */
         StudyList: {
@@ -2287,6 +3424,17 @@ export interface components {
             states: {
                 [key: string]: number;
             };
+            /** Template */
+            template: string;
+        };
+        /** SuggestionOut */
+        SuggestionOut: {
+            /** Help */
+            help: string;
+            /** Insert */
+            insert: string;
+            /** Kind */
+            kind: string;
         };
         /** SummaryOut */
         SummaryOut: {
@@ -2300,6 +3448,160 @@ export interface components {
             min: number | string | null;
             /** N */
             n: number;
+        };
+        /**
+         * TableColumnIn
+         * @description `step` goes with `at`: the last point at or before it.
+         */
+        TableColumnIn: {
+            /** Key */
+            key: string;
+            /** Step */
+            step?: number | null;
+            /**
+             * What
+             * @default last
+             * @enum {string}
+             */
+            what?: "last" | "min" | "max" | "n" | "at";
+        };
+        /** TableColumnOut */
+        TableColumnOut: {
+            /** At */
+            at: (number | null)[];
+            /** Key */
+            key: string;
+            /** Step */
+            step: number | null;
+            /** Value */
+            value: (number | string | null)[];
+            /** What */
+            what: string;
+        };
+        /** TableIn */
+        TableIn: {
+            /**
+             * Columns
+             * @default []
+             */
+            columns?: components["schemas"]["TableColumnIn"][];
+            /** Cursor */
+            cursor?: string | null;
+            /**
+             * Limit
+             * @default 100
+             */
+            limit?: number;
+            /**
+             * Q
+             * @default
+             */
+            q?: string;
+            /**
+             * Recipe
+             * @default
+             */
+            recipe?: string;
+            /**
+             * Sort
+             * @default -created_at
+             */
+            sort?: string;
+            /**
+             * Spec Hash
+             * @default
+             */
+            spec_hash?: string;
+            /**
+             * State
+             * @default []
+             */
+            state?: string[];
+            /**
+             * Study
+             * @default
+             */
+            study?: string;
+        };
+        /** TableOut */
+        TableOut: {
+            /** Columns */
+            columns: components["schemas"]["TableColumnOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Runs */
+            runs: components["schemas"]["TableRunOut"][];
+            /** Total */
+            total: number;
+        };
+        /** TableRunOut */
+        TableRunOut: {
+            /** Arm */
+            arm: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Recipe */
+            recipe: string;
+            /** Seed */
+            seed: number;
+            /** Spec Hash */
+            spec_hash: string;
+            /** Started At */
+            started_at: string | null;
+            /** State */
+            state: string;
+            /** Study */
+            study: string | null;
+            /** Tags */
+            tags: {
+                [key: string]: string;
+            };
+        };
+        /** TemplateArmOut */
+        TemplateArmOut: {
+            /** Name */
+            name: string;
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateOut
+         * @description A study that can be launched as it is; `spec` has every default written out, an arm's `spec` what it changes.
+         */
+        TemplateOut: {
+            /** Arms */
+            arms: components["schemas"]["TemplateArmOut"][];
+            /** Baseline */
+            baseline: string;
+            /** Cost S */
+            cost_s: number;
+            /** Help */
+            help: string;
+            /** Metric */
+            metric: string;
+            /** Name */
+            name: string;
+            /** Seeds */
+            seeds: number[];
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+            /** Title */
+            title: string;
+            /** X */
+            x: string;
         };
         /** TokenIn */
         TokenIn: {
@@ -2384,6 +3686,106 @@ export interface components {
          * @enum {string}
          */
         TokenScope: "read" | "write" | "admin";
+        /** TrashItem */
+        TrashItem: {
+            /** Bytes */
+            bytes: number;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "project" | "study" | "run";
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Purge At
+             * Format: date-time
+             */
+            purge_at: string;
+            /** Runs */
+            runs: number;
+            /**
+             * Trashed At
+             * Format: date-time
+             */
+            trashed_at: string;
+            /** Trashed By */
+            trashed_by: string;
+        };
+        /** TrashList */
+        TrashList: {
+            /** Items */
+            items: components["schemas"]["TrashItem"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /**
+         * TrashedOut
+         * @description Something in the trash. `runs` go with it; after `purge_at` nothing of it is left.
+         */
+        TrashedOut: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "project" | "study" | "run";
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Purge At
+             * Format: date-time
+             */
+            purge_at: string;
+            /** Runs */
+            runs: number;
+            /**
+             * Trashed At
+             * Format: date-time
+             */
+            trashed_at: string;
+            /** Trashed By */
+            trashed_by: string;
+        };
+        /** UploadIn */
+        UploadIn: {
+            /** Epoch */
+            epoch: number;
+            /** Path */
+            path: string;
+            /** Sha256 */
+            sha256?: string | null;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /** UploadOut */
+        UploadOut: {
+            /** Done */
+            done: boolean;
+            /** Epoch */
+            epoch: number;
+            /** Id */
+            id: string;
+            /** Offset */
+            offset: number;
+            /** Parts */
+            parts: {
+                [key: string]: number;
+            };
+            /** Path */
+            path: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size Bytes */
+            size_bytes: number;
+        };
         /** UsageList */
         UsageList: {
             /** Items */
@@ -2419,6 +3821,86 @@ export interface components {
             message: string;
             /** Rank */
             rank: number | null;
+        };
+        /** WebhookIn */
+        WebhookIn: {
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled?: boolean;
+            /** Name */
+            name: string;
+            /** Url */
+            url: string;
+        };
+        /** WebhookList */
+        WebhookList: {
+            /** Items */
+            items: components["schemas"]["WebhookOut"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /**
+         * WebhookOut
+         * @description url is empty for those who may not manage webhooks: it often holds a secret.
+         */
+        WebhookOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Host */
+            host: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Url */
+            url: string;
+        };
+        /** WebhookPatch */
+        WebhookPatch: {
+            /** Enabled */
+            enabled?: boolean | null;
+            /** Name */
+            name?: string | null;
+            /** Url */
+            url?: string | null;
+        };
+        /** WebhookSecretOut */
+        WebhookSecretOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Host */
+            host: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Secret */
+            secret: string;
+            /** Url */
+            url: string;
+        };
+        /** WorkloadOut */
+        WorkloadOut: {
+            /** Benchmark */
+            benchmark: string;
+            /** Methods */
+            methods: {
+                [key: string]: components["schemas"]["MethodOnOut"];
+            };
+            /** Name */
+            name: string;
         };
     };
     responses: never;
@@ -2649,6 +4131,31 @@ export interface operations {
             };
         };
     };
+    stillroom_boards_api_benchmark_scores: {
+        parameters: {
+            query: {
+                benchmark: string[];
+                method?: string;
+                r_max?: number;
+                org?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoresOut"];
+                };
+            };
+        };
+    };
     stillroom_boards_api_benchmark_list: {
         parameters: {
             query?: {
@@ -2849,6 +4356,175 @@ export interface operations {
             };
         };
     };
+    stillroom_alerts_api_rules_alert_events: {
+        parameters: {
+            query?: {
+                alert?: string;
+                run?: string;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertEventList"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertList"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertIn"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertPatch"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_rules_alert_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertOut"];
+                };
+            };
+        };
+    };
     stillroom_tenants_api_members: {
         parameters: {
             query?: never;
@@ -3016,6 +4692,29 @@ export interface operations {
             };
         };
     };
+    stillroom_runs_api_projects_project_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrashedOut"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_projects_project_change: {
         parameters: {
             query?: never;
@@ -3039,6 +4738,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_exports_project_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_telemetry_api_exports_project_take: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportedOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_table_key_list: {
+        parameters: {
+            query?: {
+                q?: string;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_query_query_complete: {
+        parameters: {
+            query?: {
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
                 };
             };
         };
@@ -3157,6 +4953,321 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_table_run_table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TableIn"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TableOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_keeping_storage_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_keeping_storage_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoragePolicyIn"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_make: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookIn"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookSecretOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_one: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookPatch"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_deliveries: {
+        parameters: {
+            query?: {
+                state?: "" | "pending" | "delivered" | "dead";
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_redeliver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+                delivery: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_new_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookSecretOut"];
+                };
+            };
+        };
+    };
+    stillroom_alerts_api_webhooks_webhook_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_query_query_complete_org: {
+        parameters: {
+            query?: {
+                org?: string | null;
+                q?: string;
+                at?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionOut"];
                 };
             };
         };
@@ -3303,6 +5414,28 @@ export interface operations {
             };
         };
     };
+    stillroom_runs_api_runs_run_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrashedOut"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_runs_run_patch: {
         parameters: {
             query?: never;
@@ -3379,6 +5512,13 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Found */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     stillroom_telemetry_api_artifacts_artifact_put: {
@@ -3429,6 +5569,28 @@ export interface operations {
             };
         };
     };
+    stillroom_telemetry_api_keeping_checkpoint_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointList"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_runs_run_clone: {
         parameters: {
             query?: never;
@@ -3474,6 +5636,29 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["EventList"];
                 };
+            };
+        };
+    };
+    stillroom_telemetry_api_exports_run_export: {
+        parameters: {
+            query?: {
+                format?: "csv" | "jsonl" | "parquet";
+                key?: string[];
+            };
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -3594,6 +5779,55 @@ export interface operations {
             };
         };
     };
+    stillroom_telemetry_api_previews_artifact_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_external_run_reopen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReopenIn"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReopenOut"];
+                };
+            };
+        };
+    };
     stillroom_runs_api_runs_run_resume: {
         parameters: {
             query?: never;
@@ -3656,6 +5890,192 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SeriesList"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_previews_artifact_thumbnail: {
+        parameters: {
+            query?: {
+                size?: number;
+            };
+            header?: never;
+            path: {
+                run: string;
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_make: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadIn"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_state: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_abort: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_offset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_append: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Upload-Offset"?: number | null;
+            };
+            path: {
+                run: string;
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OffsetOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_complete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_uploads_upload_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                upload: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PartOut"];
                 };
             };
         };
@@ -3726,6 +6146,28 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_studies_study_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrashedOut"];
                 };
             };
         };
@@ -3820,6 +6262,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_keeping_trash_list: {
+        parameters: {
+            query?: {
+                org?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrashList"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_keeping_trash_purge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreedOut"];
+                };
+            };
+        };
+    };
+    stillroom_telemetry_api_keeping_trash_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestoredOut"];
                 };
             };
         };

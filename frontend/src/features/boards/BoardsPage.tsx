@@ -21,7 +21,17 @@ export function BoardsPage() {
     </LinkButton>
   );
   return (
-    <PageFrame title="Leaderboards" actions={mayMake ? make : undefined}>
+    <PageFrame
+      title="Leaderboards"
+      actions={
+        <>
+          <LinkButton to="/leaderboards/scores" icon="bars">
+            Scores over several
+          </LinkButton>
+          {mayMake && make}
+        </>
+      }
+    >
       <div className="page-body">
         {boards.isPending && <Skeleton />}
         {boards.isError && <ErrorNote error={boards.error} retry={() => void boards.refetch()} />}

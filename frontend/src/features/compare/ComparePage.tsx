@@ -1,30 +1,15 @@
-import { useQueries, useQuery } from "@tanstack/react-query";
-import { useEffect, useMemo, useState } from "react";
+import { useQueries } from "@tanstack/react-query";
 import { useParams } from "react-router";
-import { recipesQuery } from "@/api/recipes";
-import { runQuery, seriesQuery } from "@/api/runs";
-import type { RecipeMetric, Run } from "@/api/types";
-import { ChartFrame } from "@/charts/ChartFrame";
-import { SceneSource, type XKind } from "@/charts/scene";
-import { useShortcuts } from "@/lib/keys";
+import { runQuery } from "@/api/runs";
 import { plural } from "@/lib/numbers";
-import { isOver } from "@/lib/runStates";
 import { useUrlState } from "@/lib/urlState";
 import { Button, LinkButton } from "@/ui/Button";
-import { Icon } from "@/ui/Icon";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
-import { Segmented } from "@/ui/Segmented";
-import { Swatch } from "@/ui/Swatch";
 import { say } from "@/ui/toasts";
-import { armsOf, configDiff, finals, type Arm } from "./arms";
-import "./compare.css";
-import { overlayScene } from "./compareScenes";
-import { DiffTable } from "./DiffTable";
-import { FinalsTable } from "./FinalsTable";
+import { Comparison } from "./Comparison";
 
 const MOST_RUNS = 200;
-const POINTS = 800;
 
 export function ComparePage() {
   const { org = "" } = useParams();
@@ -60,231 +45,10 @@ export function ComparePage() {
         )}
         {broken !== undefined && <ErrorNote error={broken.error} />}
         {pending && <Skeleton lines={8} />}
-        {!pending && runs.length > 0 && <Comparison org={org} runs={runs} url={url} />}
-      </div>
-    </PageFrame>
-  );
-}
-
-function metricsOf(runs: readonly Run[], known: readonly RecipeMetric[]): RecipeMetric[] {
-  const keys = new Set(runs.flatMap((run) => Object.keys(run.metrics)));
-  const named = known.filter((metric) => keys.has(metric.key));
-  const rest = [...keys].filter((key) => !named.some((metric) => metric.key === key)).sort();
-  return [
-    ...named.sort((a, b) => Number(b.primary) - Number(a.primary)),
-    ...rest.map((key) => ({ key, unit: "", goal: null, help: "", primary: false })),
-  ];
-}
-
-function Comparison({
-  org,
-  runs,
-  url,
-}: {
-  org: string;
-  runs: readonly Run[];
-  url: ReturnType<typeof useUrlState>;
-}) {
-  const recipes = useQuery(recipesQuery);
-  const arms = useMemo(() => armsOf(runs), [runs]);
-  const known = (recipes.data?.items ?? [])
-    .filter((recipe) => runs.some((run) => run.recipe === recipe.name))
-    .flatMap((recipe) => recipe.metrics);
-  const unique = [...new Map(known.map((metric) => [metric.key, metric])).values()];
-  const metrics = metricsOf(runs, unique);
-  const key = url.get("key") === "" ? (metrics[0]?.key ?? "") : url.get("key");
-  const metric = metrics.find((one) => one.key === key) ?? {
-    key,
-    unit: "",
-    goal: null,
-    help: "",
-    primary: false,
-  };
-  const kind: XKind = url.get("x") === "relative" ? "relative" : "step";
-  const log = url.get("y") === "log";
-  const lines = url.get("lines") === "seeds" ? "seeds" : "mean";
-  const smoothing = Number(url.get("ema") === "" ? 0 : url.get("ema"));
-  const baseline =
-    arms.find((arm) => arm.hash.startsWith(url.get("base")) && url.get("base") !== "")?.hash ??
-    arms[0]?.hash ??
-    "";
-  const diff = url.get("diff") === "on";
-  const [lo, hi] = url.get("zoom").split(",").map(Number);
-  const zoom = lo !== undefined && hi !== undefined && hi > lo ? ([lo, hi] as const) : null;
-
-  const living = runs.some((run) => !isOver(run.state));
-  const answer = useQuery({
-    ...seriesQuery({
-      runs: runs.map((run) => run.id),
-      keys: key === "" ? [] : [key],
-      x: kind,
-      range: zoom === null ? null : [zoom[0], zoom[1]],
-      max_points: POINTS,
-      group: "spec",
-    }),
-    refetchInterval: living ? 5_000 : false,
-  });
-  const [source] = useState(() => new SceneSource());
-  const { data } = answer;
-  useEffect(() => {
-    source.set(overlayScene(arms, data, { key, lines, smoothing, log }));
-  }, [source, arms, data, key, lines, smoothing, log]);
-
-  const rows = finals(arms, key, baseline);
-  const nextArm = arms[(arms.findIndex((arm) => arm.hash === baseline) + 1) % arms.length];
-  useShortcuts([
-    {
-      key: "x",
-      does: "Step or relative time",
-      run: () => url.set({ x: kind === "step" ? "relative" : null, zoom: null }),
-    },
-    { key: "y", does: "Log or linear y axis", run: () => url.set({ y: log ? null : "log" }) },
-    {
-      key: "m",
-      does: "Means or every seed",
-      run: () => url.set({ lines: lines === "mean" ? "seeds" : null }),
-    },
-    { key: "b", does: "Next baseline", run: () => url.set({ base: nextArm?.hash.slice(0, 12) ?? null }) },
-    { key: "d", does: "Config differences", run: () => url.set({ diff: diff ? null : "on" }) },
-  ]);
-
-  return (
-    <>
-      <ArmTags
-        arms={arms}
-        onRemove={(arm) =>
-          url.set({ runs: runs.filter((run) => !arm.runs.includes(run)).map((run) => run.id) })
-        }
-      />
-      <div className="compare-tools">
-        <span className="select-frame compare-metric">
-          <select
-            className="select"
-            aria-label="Metric"
-            value={key}
-            onChange={(event) => url.set({ key: event.target.value })}
-          >
-            {metrics.map((one) => (
-              <option key={one.key}>{one.key}</option>
-            ))}
-          </select>
-          <Icon name="chevronDown" size={14} />
-        </span>
-        <span>x</span>
-        <Segmented
-          label="x axis"
-          value={kind}
-          options={[
-            ["step", "Step"],
-            ["relative", "Relative"],
-          ]}
-          onChange={(next) => url.set({ x: next === "step" ? null : next, zoom: null })}
-        />
-        <span>y</span>
-        <Segmented
-          label="y axis"
-          value={log ? "log" : "linear"}
-          options={[
-            ["linear", "Linear"],
-            ["log", "Log"],
-          ]}
-          onChange={(next) => url.set({ y: next === "log" ? "log" : null })}
-        />
-        <span>Lines</span>
-        <Segmented
-          label="Lines"
-          value={lines}
-          options={[
-            ["mean", "Mean ± 95 %"],
-            ["seeds", "Every seed"],
-          ]}
-          onChange={(next) => url.set({ lines: next === "seeds" ? "seeds" : null })}
-        />
-        <label className="row">
-          Smoothing
-          <input
-            type="range"
-            min={0}
-            max={0.99}
-            step={0.01}
-            value={smoothing}
-            style={{ "--filled": `${(smoothing / 0.99) * 100}%` } as React.CSSProperties}
-            onChange={(event) => url.set({ ema: event.target.value === "0" ? null : event.target.value })}
-          />
-          <b>{smoothing === 0 ? "off" : `EMA ${smoothing.toFixed(2)}`}</b>
-        </label>
-        <span className="spacer" />
-        <button
-          type="button"
-          className="filter"
-          aria-pressed={diff}
-          onClick={() => url.set({ diff: diff ? null : "on" })}
-        >
-          Config differences
-        </button>
-        {zoom !== null && (
-          <Button small onClick={() => url.set({ zoom: null })}>
-            Show all
-          </Button>
+        {!pending && runs.length > 0 && (
+          <Comparison org={org} runs={runs} onRuns={(left) => url.set({ runs: left.map((run) => run.id) })} />
         )}
       </div>
-      {answer.isError && <ErrorNote error={answer.error} retry={() => void answer.refetch()} />}
-      <div className={answer.isPlaceholderData ? "dimmed" : undefined}>
-        <ChartFrame
-          name={key}
-          unit={[metric.unit, lines === "mean" ? "shaded: 95 % interval over seeds" : ""]
-            .filter((part) => part !== "")
-            .join(", ")}
-          better={metric.goal}
-          source={source}
-          kind={kind}
-          height={380}
-          syncKey="compare"
-          zoom={zoom}
-          onZoom={(range) =>
-            url.set({
-              zoom: range === null ? null : range.map((value) => Number(value.toPrecision(8))).join(","),
-            })
-          }
-          yLog={log}
-          onYLog={(on) => url.set({ y: on ? "log" : null })}
-          smoothing={smoothing === 0 ? "" : `EMA ${smoothing.toFixed(2)}`}
-          lineEnds
-        />
-      </div>
-      <FinalsTable
-        org={org}
-        rows={rows}
-        metric={metric}
-        baseline={baseline}
-        onBaseline={(hash) => url.set({ base: hash.slice(0, 12) })}
-      />
-      {diff && <DiffTable arms={arms} rows={configDiff(arms)} />}
-    </>
-  );
-}
-
-function ArmTags({ arms, onRemove }: { arms: readonly Arm[]; onRemove: (arm: Arm) => void }) {
-  return (
-    <div className="row">
-      <span className="quiet">Arms</span>
-      {arms.map((arm) => (
-        <span key={arm.hash} className="arm-tag">
-          <Swatch index={arm.style} />
-          <b>{arm.label}</b>
-          <span className="quiet">{arm.runs.length}</span>
-          {arms.length > 1 && (
-            <button
-              type="button"
-              className="copy"
-              aria-label={`Remove ${arm.label}`}
-              onClick={() => onRemove(arm)}
-            >
-              <Icon name="close" size={12} />
-            </button>
-          )}
-        </span>
-      ))}
-    </div>
+    </PageFrame>
   );
 }

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { recipeQuery } from "@/api/recipes";
-import { runEventsQuery } from "@/api/runs";
+import { runEventsQuery, runSeriesQuery } from "@/api/runs";
 import type { Run } from "@/api/types";
 import { ChartFrame } from "@/charts/ChartFrame";
 import type { Range } from "@/charts/plotOptions";
@@ -11,15 +11,10 @@ import { isActive, isWaiting } from "@/lib/runStates";
 import { useUrlState } from "@/lib/urlState";
 import { Button } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
-import { Segmented } from "@/ui/Segmented";
+import { XAxisChoice } from "@/charts/XAxisChoice";
 import { groupedKeys, type SceneSettings } from "./runScenes";
 import { useRunScenes } from "./useRunScenes";
 
-const kinds: readonly (readonly [XKind, string])[] = [
-  ["step", "Step"],
-  ["relative", "Relative"],
-  ["time", "Time"],
-];
 const DEFAULT_EMA = 0.9;
 const isSystem = (key: string): boolean => key.startsWith("system/");
 const isMetric = (key: string): boolean => !isSystem(key);
@@ -31,7 +26,8 @@ function unitOfKey(key: string): string {
 }
 
 function kindOf(text: string): XKind {
-  return text === "relative" || text === "time" ? text : "step";
+  if (text === "" || text === "step") return "step";
+  return text === "relative" || text === "time" ? text : "series";
 }
 
 function zoomOf(text: string): Range | null {
@@ -42,6 +38,7 @@ function zoomOf(text: string): Range | null {
 export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
   const url = useUrlState();
   const kind = system ? "relative" : kindOf(url.get("x"));
+  const xKey = kind === "series" ? url.get("x") : "";
   const smoothing = url.get("ema") === "" ? (system ? 0 : DEFAULT_EMA) : Number(url.get("ema"));
   const rawBehind = url.get("raw") !== "off";
   const zoomText = url.get("zoom");
@@ -50,10 +47,12 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
   const history = useQuery(runEventsQuery(run.id));
   const attempts = history.data?.attempts;
   const recipe = useQuery(recipeQuery(run.recipe));
+  const known = useQuery(runSeriesQuery(run.id));
 
   const settings = useMemo<SceneSettings>(
     () => ({
       kind,
+      xKey,
       smoothing,
       rawBehind,
       logKeys: new Set(logText.split(",")),
@@ -63,7 +62,7 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
         .map((attempt) => ({ x: attempt.resume_step ?? 0, label: `attempt ${attempt.number}` })),
       zoomed: zoomText !== "",
     }),
-    [kind, smoothing, rawBehind, logText, run.started_at, run.created_at, attempts, zoomText],
+    [kind, xKey, smoothing, rawBehind, logText, run.started_at, run.created_at, attempts, zoomText],
   );
   const { scenes, keys, loading, error } = useRunScenes(run, settings, zoom, system ? isSystem : isMetric);
   const metrics = recipe.data?.metrics ?? [];
@@ -99,10 +98,10 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
               />
               Raw behind
             </label>
-            <Segmented
-              label="x axis"
-              value={kind}
-              options={kinds}
+            <XAxisChoice
+              value={kind === "series" ? xKey : kind}
+              series={(known.data?.items ?? []).map((item) => item.key).filter(isMetric)}
+              time
               onChange={(next) => url.set({ x: next === "step" ? null : next, zoom: null })}
             />
           </>
@@ -132,7 +131,8 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
                   better={metric?.goal ?? null}
                   source={scenes.source(key)}
                   kind={kind}
-                  syncKey={`run-${run.id}-${kind}`}
+                  xName={xKey}
+                  syncKey={`run-${run.id}-${kind}-${xKey}`}
                   zoom={zoom}
                   onZoom={setZoom}
                   yLog={logKeys.includes(key)}

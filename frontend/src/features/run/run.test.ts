@@ -3,10 +3,11 @@ import type { Attempt, Run, SeriesAnswer } from "@/api/types";
 import { columnsOf } from "@/lib/columns";
 import { emptyRunLive } from "@/lib/liveState";
 import { segmentsOf } from "./AttemptTimeline";
-import { groupedKeys, RunScenes, type SceneSettings } from "./runScenes";
+import { alignedPoints, groupedKeys, RunScenes, type SceneSettings } from "./runScenes";
 
 const settings: SceneSettings = {
   kind: "step",
+  xKey: "",
   smoothing: 0,
   rawBehind: true,
   logKeys: new Set(),
@@ -110,5 +111,38 @@ describe("the timeline of attempts", () => {
       "start",
       "now",
     ]);
+  });
+});
+
+describe("a series over another", () => {
+  it("takes the other's value at the same step or last before it, in the order of x", () => {
+    expect(alignedPoints([0, 10, 20, 30], [1, 2, 3, 4], [0, 20], [5, 2])).toEqual({
+      x: [2, 2, 5, 5],
+      y: [3, 4, 1, 2],
+    });
+  });
+
+  it("leaves out what stands before the other began, and where the other is not finite", () => {
+    expect(alignedPoints([0, 10, 20], [1, 2, 3], [10, 20], [7, NaN])).toEqual({ x: [7], y: [2] });
+    expect(alignedPoints([], [], [], [])).toEqual({ x: [], y: [] });
+  });
+
+  it("draws nothing until the other has points", () => {
+    const scenes = scenesWith({ kind: "series", xKey: "tokens" });
+    expect(scenes.source("loss").get().lines).toEqual([]);
+    const tokens = columnsOf({
+      step: Float64Array.from([0, 10, 20]),
+      value: Float64Array.from([0, 100, 200]),
+      time: Float64Array.from([1000, 1001, 1004]),
+    });
+    scenes.setLive({
+      ...emptyRunLive,
+      series: new Map([
+        ["loss", points],
+        ["tokens", tokens],
+      ]),
+    });
+    nextFrame();
+    expect(Array.from(scenes.source("loss").get().lines[0]?.x ?? [])).toEqual([0, 100, 200]);
   });
 });

@@ -17,6 +17,8 @@ import { fromWire } from "@/lib/numbers";
 
 export interface SceneSettings {
   readonly kind: XKind;
+  /** The series on the x axis where `kind` is "series". */
+  readonly xKey: string;
   /** Weight of the average; 0 = off. */
   readonly smoothing: number;
   readonly rawBehind: boolean;
@@ -76,7 +78,8 @@ export class RunScenes {
     const changed = [...state.series].filter(([key, columns]) => this.liveSeries.get(key) !== columns);
     this.liveSeries = state.series;
     this.addKeys(changed.map(([key]) => key));
-    this.markStale(changed.map(([key]) => key));
+    const moved = this.settings.kind === "series" && changed.some(([key]) => key === this.settings.xKey);
+    this.markStale(moved ? this.keyList : changed.map(([key]) => key));
   }
 
   setAnswers(answers: readonly SeriesAnswer[]): void {
@@ -135,9 +138,23 @@ export class RunScenes {
     return live === undefined ? fromAnswer(answer) : joined(fromAnswer(answer), this.fromLive(live));
   }
 
+  private overSeries(columns: Columns, over: Columns | undefined): Values {
+    if (over === undefined) return { x: [], y: [], nonFinite: [], nonFiniteCount: 0, perBucket: 1 };
+    const [points, axis] = [viewOf(columns), viewOf(over)];
+    const { x, y } = alignedPoints(points.step, points.value, axis.step, axis.value);
+    return {
+      x,
+      y,
+      nonFinite: [],
+      nonFiniteCount: y.filter((one) => !Number.isFinite(one)).length,
+      perBucket: 1,
+    };
+  }
+
   private fromLive(columns: Columns): Values {
+    const { kind, startedAt, xKey } = this.settings;
+    if (kind === "series") return this.overSeries(columns, this.liveSeries.get(xKey));
     const { step, value, time } = viewOf(columns);
-    const { kind, startedAt } = this.settings;
     const x = kind === "step" ? step : kind === "time" ? time : time.map((at) => at - startedAt);
     const nonFinite: NonFinite[] = [];
     let count = 0;
@@ -148,6 +165,24 @@ export class RunScenes {
     });
     return { x, y: value, nonFinite, nonFiniteCount: count, perBucket: 1 };
   }
+}
+
+/** Points of one series against what another was at the same step, or last before it; in the order of x. */
+export function alignedPoints(
+  step: ArrayLike<number>,
+  value: ArrayLike<number>,
+  xStep: ArrayLike<number>,
+  xValue: ArrayLike<number>,
+): { x: number[]; y: number[] } {
+  const points: [number, number][] = [];
+  let at = -1;
+  for (let i = 0; i < step.length; i += 1) {
+    while (at + 1 < xStep.length && (xStep[at + 1] ?? Infinity) <= (step[i] ?? 0)) at += 1;
+    const x = xValue[at];
+    if (x !== undefined && Number.isFinite(x)) points.push([x, value[i] ?? NaN]);
+  }
+  points.sort((a, b) => a[0] - b[0]);
+  return { x: points.map(([x]) => x), y: points.map(([, y]) => y) };
 }
 
 function nameOf(value: number): string {

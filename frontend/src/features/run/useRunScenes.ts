@@ -43,13 +43,13 @@ export function useRunScenes(
     if (items !== undefined) scenes.addKeys(items.map((item) => item.key));
   }, [items, scenes]);
 
-  const asked = keys.filter(wants);
+  const asked = keys.filter((key) => wants(key) && !(settings.kind === "series" && key === settings.xKey));
   const needed = asked.length > 0 && (!followed || zoom !== null);
   const answer = useQuery({
     ...seriesQuery({
       runs: [run.id],
       keys: asked,
-      x: settings.kind,
+      x: settings.kind === "series" ? settings.xKey : settings.kind,
       range: zoom === null ? null : [zoom[0], zoom[1]],
       max_points: POINTS,
       group: null,

@@ -1,9 +1,10 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useDeferredValue, useEffect, useRef, useState } from "react";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { useNavigate, useParams } from "react-router";
+import { ApiError } from "@/api/http";
 import { projectsQuery } from "@/api/orgs";
 import { recipesQuery } from "@/api/recipes";
-import { applyRunChange, runsQuery, seriesQuery } from "@/api/runs";
+import { applyRunChange, runPagesQuery, seriesQuery } from "@/api/runs";
 import type { Recipe, RecipeMetric } from "@/api/types";
 import { useNow } from "@/lib/clock";
 import { useShortcuts } from "@/lib/keys";
@@ -16,6 +17,7 @@ import { PageFrame } from "@/ui/PageFrame";
 import { BulkBar, compareUrl } from "./BulkBar";
 import { sparkColumn, tableColumns } from "./columns";
 import { ProjectTabs } from "./ProjectTabs";
+import { QueryBox } from "./QueryBox";
 import { rowsOf, runsIn, sortGroups, type Row } from "./rows";
 import { RunsTable } from "./RunsTable";
 import { RunsTools } from "./RunsTools";
@@ -58,8 +60,8 @@ export function RunsPage() {
   const choices = metricChoices(recipes.data?.items ?? [], counts);
   const wanted = url.list("cols");
   const keys = wanted.length > 0 ? wanted : choices.slice(0, 3).map((metric) => metric.key);
-  const list = useQuery({
-    ...runsQuery(org, project, {
+  const list = useInfiniteQuery({
+    ...runPagesQuery(org, project, {
       q,
       state: states,
       columns: keys.join(","),
@@ -68,7 +70,9 @@ export function RunsPage() {
     }),
     enabled: recipes.isFetched,
   });
-  const items = list.data?.items;
+  const pages = list.data?.pages;
+  const items = useMemo(() => pages?.flatMap((page) => page.items), [pages]);
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = list;
   const seen = new Map<string, number>();
   for (const run of items ?? []) seen.set(run.recipe, (seen.get(run.recipe) ?? 0) + 1);
   if (
@@ -102,7 +106,7 @@ export function RunsPage() {
     };
   }, [client, org, project]);
 
-  const groups = list.data?.groups ?? null;
+  const groups = pages?.[0]?.groups ?? null;
   const rows = rowsOf(items ?? [], groups === null ? null : sortGroups(groups, sort), open);
   const sparkKey = keys[0] ?? "";
   const sparkRuns = rows
@@ -181,7 +185,8 @@ export function RunsPage() {
     { key: "Escape", does: "Clear the selection", run: () => url.set({ sel: null }) },
   ]);
 
-  const total = list.data?.total ?? 0;
+  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
+  const total = pages?.[0]?.total ?? 0;
   const name = here === undefined || here.name === "" ? project : here.name;
   return (
     <PageFrame
@@ -200,8 +205,19 @@ export function RunsPage() {
           url={url}
           choices={choices}
           keys={keys}
-          count={
-            list.data === undefined ? "" : `${formatInteger(total)} of ${plural(here?.runs ?? total, "run")}`
+          query={
+            <QueryBox
+              org={org}
+              project={project}
+              value={url.get("q")}
+              onChange={(text) => url.set({ q: text })}
+              error={misread}
+              count={
+                list.data === undefined
+                  ? ""
+                  : `${formatInteger(total)} of ${plural(here?.runs ?? total, "run")}`
+              }
+            />
           }
           fresh={fresh}
           onFresh={() => {
@@ -210,7 +226,9 @@ export function RunsPage() {
             void client.invalidateQueries({ queryKey: ["projects", org] });
           }}
         />
-        {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
+        {list.isError && misread === null && (
+          <ErrorNote error={list.error} retry={() => void list.refetch()} />
+        )}
         {list.isPending && <Skeleton lines={10} />}
         {list.isSuccess && rows.length === 0 && (
           <NoRuns
@@ -233,12 +251,13 @@ export function RunsPage() {
             cursor={cursor}
             onCursor={setCursor}
             dimmed={list.isPlaceholderData}
+            onEnd={hasNextPage && !isFetchingNextPage ? () => void fetchNextPage() : null}
           />
         )}
-        {typeof list.data?.next_cursor === "string" && (
-          <p className="runs-foot">
-            The newest {formatInteger(list.data.items.length)} of {plural(total, "run")} are shown. Narrow the
-            query to see others.
+        {hasNextPage && (
+          <p className="runs-foot" role="status">
+            {formatInteger(items?.length ?? 0)} of {plural(total, "run")} loaded.{" "}
+            {isFetchingNextPage ? "Loading more." : "More come as you scroll."}
           </p>
         )}
         <BulkBar org={org} runs={chosen} onClear={() => url.set({ sel: null })} />

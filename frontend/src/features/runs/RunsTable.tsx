@@ -30,6 +30,7 @@ export function RunsTable({
   cursor,
   onCursor,
   dimmed,
+  onEnd,
   label,
 }: {
   rows: readonly Row[];
@@ -41,6 +42,8 @@ export function RunsTable({
   cursor: number;
   onCursor: (index: number) => void;
   dimmed: boolean;
+  /** Called when the last rows come into view; null when there is nothing more. */
+  onEnd: (() => void) | null;
   label: string;
 }) {
   const scroller = useRef<HTMLDivElement>(null);
@@ -64,6 +67,10 @@ export function RunsTable({
 
   const model = table.getRowModel().rows;
   const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (onEnd !== null && last >= rows.length - 1) onEnd();
+  }, [onEnd, last, rows.length]);
   const above = items[0]?.start ?? 0;
   const below = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
   const chosen = (row: Row): boolean | "some" => {

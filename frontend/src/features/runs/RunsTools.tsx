@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import type { RecipeMetric } from "@/api/types";
 import { plural } from "@/lib/numbers";
 import { runStates, stateWords } from "@/lib/runStates";
@@ -6,19 +7,20 @@ import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { Menu } from "@/ui/Menu";
 
-/** The query box and what it shows; every control edits the URL. */
+/** The query box, and what is shown and how; every control edits the URL. */
 export function RunsTools({
   url,
   choices,
   keys,
-  count,
+  query,
   fresh,
   onFresh,
 }: {
   url: ReturnType<typeof useUrlState>;
   choices: readonly RecipeMetric[];
   keys: readonly string[];
-  count: string;
+  /** The query box. */
+  query: ReactNode;
   fresh: number;
   onFresh: () => void;
 }) {
@@ -28,22 +30,7 @@ export function RunsTools({
     list.includes(item) ? list.filter((one) => one !== item) : [...list, item];
   return (
     <div className="runs-tools">
-      <label className="query">
-        <Icon name="search" size={14} />
-        <span className="visually-hidden">Find in name, id, recipe and tags</span>
-        <input
-          id="run-query"
-          type="search"
-          placeholder="Find in name, id, recipe, arm and tags"
-          value={url.get("q")}
-          onChange={(event) => url.set({ q: event.target.value })}
-          onKeyDown={(event) => {
-            if (event.key === "Escape") event.currentTarget.blur();
-          }}
-        />
-        <span className="query-count">{count}</span>
-        <kbd aria-hidden="true">/</kbd>
-      </label>
+      {query}
       <div className="runs-view">
         <span>Group by</span>
         {grouped ? (

@@ -4,6 +4,7 @@ import { Link, useParams } from "react-router";
 import { recipeQuery } from "@/api/recipes";
 import { applyRunChange, cancelStudy, runsQuery, studyQuery } from "@/api/runs";
 import type { Run, RunGroup, Study } from "@/api/types";
+import { Comparison } from "@/features/compare/Comparison";
 import { liveMean } from "@/features/runs/rows";
 import { useNow } from "@/lib/clock";
 import { live } from "@/lib/live";
@@ -39,7 +40,11 @@ function OneStudy({ org, study }: { org: string; study: Study }) {
   const recipe = useQuery(recipeQuery(study.recipe));
   const primary = recipe.data?.metrics.find((metric) => metric.primary);
   const runs = useQuery({
-    ...runsQuery(org, study.project, { study: study.id, group: "spec", columns: primary?.key ?? "" }),
+    ...runsQuery(org, study.project, {
+      study: study.id,
+      group: "spec",
+      columns: (recipe.data?.metrics ?? []).map((metric) => metric.key).join(","),
+    }),
     refetchInterval: 15_000,
   });
   useEffect(
@@ -51,7 +56,13 @@ function OneStudy({ org, study }: { org: string; study: Study }) {
       }),
     [client, org, study.project, study.id],
   );
-  const items = runs.data?.items ?? [];
+  const template = recipe.data?.templates.find((one) => one.name === study.template);
+  const defaults = {
+    baseline: template?.baseline ?? study.arms[0]?.name ?? "",
+    metric: template?.metric ?? primary?.key ?? "",
+    x: template?.x ?? "step",
+  };
+  const items = armOrder(study, runs.data?.items ?? []);
   const living = items.filter((run) => !isOver(run.state)).length;
   return (
     <PageFrame
@@ -93,6 +104,13 @@ function OneStudy({ org, study }: { org: string; study: Study }) {
             unit={primary?.unit ?? ""}
           />
         )}
+        {items.some((run) => Object.keys(run.metrics).length > 0) && (
+          <>
+            <h2 className="study-report">Report</h2>
+            {template !== undefined && <p className="second study-question">{template.help}</p>}
+            <Comparison org={org} runs={items} defaults={defaults} />
+          </>
+        )}
       </div>
       {asking && (
         <Dialog
@@ -120,6 +138,14 @@ function OneStudy({ org, study }: { org: string; study: Study }) {
         </Dialog>
       )}
     </PageFrame>
+  );
+}
+
+/** Runs in the order of the study's arms, so that an arm has one colour everywhere. */
+function armOrder(study: Study, runs: readonly Run[]): Run[] {
+  const place = new Map(study.arms.map((arm, at) => [arm.spec_hash, at]));
+  return [...runs].sort(
+    (a, b) => (place.get(a.spec_hash) ?? 0) - (place.get(b.spec_hash) ?? 0) || a.seed - b.seed,
   );
 }
 

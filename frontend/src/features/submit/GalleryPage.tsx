@@ -19,10 +19,11 @@ export function GalleryPage() {
   const [params] = useSearchParams();
   const recipes = useQuery(recipesQuery);
   const carry = params.get("project");
-  const link = (recipe: Recipe, example?: number): string => {
+  const link = (recipe: Recipe, example?: number, template?: string): string => {
     const query = new URLSearchParams();
     if (carry !== null) query.set("project", carry);
     if (example !== undefined) query.set("example", String(example));
+    if (template !== undefined) query.set("template", template);
     const text = query.toString();
     return `/o/${org}/submit/${recipe.name}${text === "" ? "" : `?${text}`}`;
   };
@@ -52,6 +53,16 @@ export function GalleryPage() {
                     {example.cost_s > 0 && (
                       <span className="quiet"> about {formatDuration(example.cost_s)}</span>
                     )}
+                  </li>
+                ))}
+                {recipe.templates.map((template) => (
+                  <li key={template.name}>
+                    <Link to={link(recipe, undefined, template.name)}>{template.title}</Link>
+                    <span className="quiet">
+                      {" "}
+                      study, {template.arms.length} arms × {template.seeds.length} seeds
+                      {template.cost_s > 0 && `, about ${formatDuration(template.cost_s)}`}
+                    </span>
                   </li>
                 ))}
               </ul>

@@ -9,6 +9,7 @@ import { formatDuration } from "@/lib/times";
 import { Icon } from "@/ui/Icon";
 import { QuotaBar } from "@/ui/Progress";
 import type { Draft } from "./draft";
+import { runCount } from "./launch";
 
 /** What will happen: the runs by seed, the time it may take, the quota it meets, and what is still wrong. */
 export function LaunchPanel({
@@ -26,11 +27,12 @@ export function LaunchPanel({
 }) {
   const seeds = parseSeeds(draft.seeds) ?? [];
   const devices = parseNumber(draft.devices) ?? 1;
+  const runs = runCount(draft);
   const changed = parent === null ? [] : changes(parent, draft.spec);
   return (
     <aside className="launch" aria-label="What will be launched">
       <section>
-        <h2>{seeds.length > 1 ? `Study, ${plural(seeds.length, "seed")}` : "One run"}</h2>
+        <h2>{runs > 1 ? `Study, ${plural(runs, "run")}` : "One run"}</h2>
         <div className="launch-seeds">
           {seeds.slice(0, 40).map((seed) => (
             <span key={seed}>{seed}</span>
@@ -38,9 +40,11 @@ export function LaunchPanel({
           {seeds.length > 40 && <span>and {seeds.length - 40} more</span>}
         </div>
         <p className="second">
-          {seeds.length > 1
-            ? "Runs that differ by seed alone; tables and charts show their mean with its interval."
-            : "Several seeds make a study, whose results carry an interval."}
+          {draft.arms.length > 0
+            ? `${plural(draft.arms.length, "arm")} under ${plural(seeds.length, "seed")}. Arms share their seeds, so differences are paired.`
+            : seeds.length > 1
+              ? "Runs that differ by seed alone; tables and charts show their mean with its interval."
+              : "Several seeds make a study, whose results carry an interval."}
         </p>
       </section>
       {parent !== null && (
@@ -62,8 +66,8 @@ export function LaunchPanel({
           )}
         </section>
       )}
-      <Estimate recipe={recipe} draft={draft} seeds={seeds.length} />
-      <QuotaNow org={org} kind={draft.kind} wanted={devices} runs={seeds.length} />
+      <Estimate recipe={recipe} draft={draft} runs={runs} />
+      <QuotaNow org={org} kind={draft.kind} wanted={devices} runs={runs} />
       {errors.size > 0 && <ToFix errors={errors} />}
     </aside>
   );
@@ -79,7 +83,19 @@ function brief(value: unknown): string {
 }
 
 /** Only what was measured: an example's own time, on the device it was measured on. */
-function Estimate({ recipe, draft, seeds }: { recipe: RecipeDetail; draft: Draft; seeds: number }) {
+function Estimate({ recipe, draft, runs }: { recipe: RecipeDetail; draft: Draft; runs: number }) {
+  const template = recipe.templates.find((one) => one.name === draft.template);
+  if (template !== undefined && template.cost_s > 0 && sameJson(template.spec, draft.spec)) {
+    return (
+      <section>
+        <h2>Expected time</h2>
+        <p>
+          About <b>{formatDuration(template.cost_s)}</b> of device time on two CPU cores, as the template
+          stands.
+        </p>
+      </section>
+    );
+  }
   const measured = recipe.examples.filter((example) => example.cost_s > 0);
   const same = measured.find((example) => sameJson(example.spec, draft.spec));
   const near =
@@ -92,7 +108,7 @@ function Estimate({ recipe, draft, seeds }: { recipe: RecipeDetail; draft: Draft
       {same !== undefined ? (
         <p>
           About <b>{formatDuration(same.cost_s)}</b> a run on two CPU cores
-          {seeds > 1 && `, ${formatDuration(same.cost_s * seeds)} of device time in all`}.
+          {runs > 1 && `, ${formatDuration(same.cost_s * runs)} of device time in all`}.
         </p>
       ) : (
         <p className="second">

@@ -9,18 +9,18 @@ import { useOrg } from "@/api/session";
 import type { RecipeDetail, Run } from "@/api/types";
 import { initialObject, sectionsOf } from "@/forms/model";
 import { SectionForm, sectionId, type FormContext } from "@/forms/SpecForm";
-import { parseSeeds } from "@/forms/validate";
 import { useShortcuts } from "@/lib/keys";
 import { plural } from "@/lib/numbers";
-import { changes, isObject, sameJson, setAt, type JsonObject } from "@/lib/paths";
+import { changes, isObject, sameJson, setAt } from "@/lib/paths";
 import { randomKey } from "@/lib/randomKey";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import { say } from "@/ui/toasts";
-import { draftKey, dropDraft, freshDraft, readDraft, writeDraft, type Draft } from "./draft";
-import { draftErrors, launch, NEW_PROJECT, serverErrors } from "./launch";
+import { ArmFields } from "./ArmFields";
+import { draftKey, dropDraft, freshDraft, readDraft, templateDraft, writeDraft, type Draft } from "./draft";
+import { draftErrors, launch, NEW_PROJECT, runCount, serverErrors } from "./launch";
 import { LaunchFields } from "./LaunchFields";
 import { focusField, LaunchPanel } from "./LaunchPanel";
 import "./submit.css";
@@ -56,14 +56,16 @@ export function SubmitPage() {
   const wanted = params.get("project");
   const first = projects.data.items.find((project) => project.slug === wanted) ?? projects.data.items[0];
   const example = params.get("example") ?? "";
+  const template = params.get("template") ?? "";
   return (
     <SubmitForm
-      key={`${name}:${from}:${example}`}
+      key={`${name}:${from}:${example}:${template}`}
       org={org}
       recipe={recipe.data}
       parent={parent.data ?? null}
       project={first?.slug ?? `${NEW_PROJECT}first`}
       example={example}
+      template={template}
     />
   );
 }
@@ -74,22 +76,26 @@ function SubmitForm({
   parent,
   project,
   example,
+  template,
 }: {
   org: string;
   recipe: RecipeDetail;
   parent: Run | null;
   project: string;
   example: string;
+  template: string;
 }) {
   const navigate = useNavigate();
   const client = useQueryClient();
   const may = useOrg(org)?.can ?? [];
   const sections = useMemo(() => sectionsOf(recipe.schema), [recipe.schema]);
-  const storeKey = draftKey(org, recipe.name, parent?.id ?? "", example);
+  const storeKey = draftKey(org, recipe.name, parent?.id ?? "", example === "" ? template : example);
   const start = (): Draft => {
     const chosen = recipe.examples[Number(example)] ?? recipe.examples[0];
     const spec = chosen?.spec ?? initialObject(sections.flatMap((section) => section.fields));
-    return freshDraft(spec, parent, project);
+    const draft = freshDraft(spec, parent, project);
+    const study = recipe.templates.find((one) => one.name === template);
+    return study === undefined ? draft : { ...draft, ...templateDraft(study) };
   };
   const [draft, setDraft] = useState(() => readDraft(storeKey) ?? start());
   const [touched, touch] = useState<ReadonlySet<string>>(new Set());
@@ -166,7 +172,7 @@ function SubmitForm({
   };
   useShortcuts([{ key: "Mod+Enter", does: "Launch", run: go }]);
 
-  const count = parseSeeds(draft.seeds)?.length ?? 1;
+  const count = runCount(draft);
   const changed = parent === null ? 0 : changes(parent.spec, draft.spec).length;
   const errorsIn = (paths: readonly string[]): number =>
     [...shown.keys()].filter((path) => paths.some((one) => path === one || path.startsWith(`${one}.`)))
@@ -212,7 +218,7 @@ function SubmitForm({
             </>
           )}
         </p>
-        <Presets recipe={recipe} spec={draft.spec} onPick={(spec) => update({ spec, texts: {} })} />
+        <Presets recipe={recipe} draft={draft} onPick={update} />
       </header>
       <div className="submit-body">
         <nav className="submit-sections" aria-label="Sections">
@@ -223,6 +229,7 @@ function SubmitForm({
               errors={errorsIn(section.fields.map((field) => field.path))}
             />
           ))}
+          <SectionLink name="Arms" errors={errorsIn(["arms"])} />
           <SectionLink name="Launch" errors={errorsIn(["name", "project", "seeds", "resources"])} />
         </nav>
         <form
@@ -237,6 +244,7 @@ function SubmitForm({
           {sections.map((section) => (
             <SectionForm key={section.name} section={section} form={form} />
           ))}
+          <ArmFields draft={draft} errors={shown} onChange={update} />
           <LaunchFields
             org={org}
             draft={draft}
@@ -273,27 +281,46 @@ function SectionLink({ name, errors }: { name: string; errors: number }) {
 
 function Presets({
   recipe,
-  spec,
+  draft,
   onPick,
 }: {
   recipe: RecipeDetail;
-  spec: JsonObject;
-  onPick: (spec: JsonObject) => void;
+  draft: Draft;
+  onPick: (change: Partial<Draft>) => void;
 }) {
   return (
-    <div className="row presets">
-      <span className="quiet">Start from</span>
-      {recipe.examples.map((example) => (
-        <button
-          key={example.title}
-          type="button"
-          className="filter"
-          aria-pressed={sameJson(example.spec, spec)}
-          onClick={() => onPick(example.spec)}
-        >
-          {example.title}
-        </button>
-      ))}
-    </div>
+    <>
+      <div className="row presets">
+        <span className="quiet">Start from</span>
+        {recipe.examples.map((example) => (
+          <button
+            key={example.title}
+            type="button"
+            className="filter"
+            aria-pressed={draft.arms.length === 0 && sameJson(example.spec, draft.spec)}
+            onClick={() => onPick({ spec: example.spec, texts: {}, arms: [], template: "" })}
+          >
+            {example.title}
+          </button>
+        ))}
+      </div>
+      {recipe.templates.length > 0 && (
+        <div className="row presets">
+          <span className="quiet">Or a study</span>
+          {recipe.templates.map((template) => (
+            <button
+              key={template.name}
+              type="button"
+              className="filter"
+              title={template.help}
+              aria-pressed={draft.template === template.name}
+              onClick={() => onPick(templateDraft(template))}
+            >
+              {template.title}
+            </button>
+          ))}
+        </div>
+      )}
+    </>
   );
 }

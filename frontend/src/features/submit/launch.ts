@@ -5,6 +5,7 @@ import { launchRun, launchStudy } from "@/api/runs";
 import type { Resources } from "@/api/types";
 import type { Section } from "@/forms/model";
 import { parseNumber, parseSeeds, sectionErrors } from "@/forms/validate";
+import { armErrors, armSpec } from "./arms";
 import type { Draft } from "./draft";
 
 export const NEW_PROJECT = "+";
@@ -15,6 +16,7 @@ export function draftErrors(draft: Draft, sections: readonly Section[]): Map<str
   for (const section of sections) {
     for (const [path, text] of sectionErrors(section, draft.spec, draft.texts)) found.set(path, text);
   }
+  for (const [path, text] of armErrors(draft.arms)) found.set(path, text);
   const seeds = parseSeeds(draft.seeds);
   if (seeds === null || seeds.length === 0) found.set("seeds", "Write seeds as 0, or 0 to 4, or 0, 3, 7.");
   else if (seeds.length > 100) found.set("seeds", "At most 100 seeds.");
@@ -49,7 +51,12 @@ function resourcesOf(draft: Draft): Resources {
   };
 }
 
-/** One seed is a run, several are a study. Answers the path of the page that shows what was launched. */
+/** How many runs a launch makes. */
+export function runCount(draft: Draft): number {
+  return Math.max(1, draft.arms.length) * (parseSeeds(draft.seeds)?.length ?? 1);
+}
+
+/** One arm and one seed are a run, more are a study. Answers the path of the page that shows what was launched. */
 export async function launch(
   org: string,
   recipe: { readonly name: string; readonly title: string },
@@ -64,12 +71,13 @@ export async function launch(
   }
   const shared = { recipe: recipe.name, spec: draft.spec, resources: resourcesOf(draft), parent };
   const [seed = 0] = seeds;
-  if (seeds.length === 1) {
+  if (seeds.length === 1 && draft.arms.length === 0) {
     const run = await launchRun(org, slug, { ...shared, seed, name: draft.name.trim(), tags: {} }, key);
     return `/o/${org}/runs/${run.id}`;
   }
   const name = draft.name.trim() === "" ? recipe.title : draft.name.trim();
-  const study = await launchStudy(org, slug, { ...shared, name, arms: [], seeds }, key);
+  const arms = draft.arms.map((arm) => ({ name: arm.name.trim(), spec: armSpec(arm) }));
+  const study = await launchStudy(org, slug, { ...shared, name, template: draft.template, arms, seeds }, key);
   return `/o/${org}/studies/${study.id}`;
 }
 

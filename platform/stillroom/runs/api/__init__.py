@@ -1,5 +1,5 @@
 """Doors to recipes, projects, studies and runs."""
 
-from stillroom.runs.api import projects, recipes, runs, studies
+from stillroom.runs.api import external, projects, query, recipes, runs, studies
 
-doors = (recipes.door, projects.door, runs.door, studies.door)
+doors = (recipes.door, projects.door, runs.door, external.door, studies.door, query.door)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ninja import Status
 
+from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.schemas import ProjectIn, ProjectList, ProjectOut, ProjectPatch
 from stillroom.runs.selectors import project_get, projects
 from stillroom.runs.services.submit import project_create
+from stillroom.runs.services.trash import item_trash
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -45,3 +47,10 @@ def project_change(request: DoorRequest, org: str, project: str, payload: Projec
             setattr(found, name, value)
         found.save(update_fields=["name", "description"])
         return ProjectOut.of(projects().get(id=found.id))
+
+
+@door.delete("/orgs/{org}/projects/{project}", needs=Can.PROJECT_MANAGE, response=TrashedOut)
+def project_delete(request: DoorRequest, org: str, project: str) -> object:
+    """Move a project with all that is in it to the trash; its name is free at once."""
+    with request.door.org(org) as member:
+        return TrashedOut.of(item_trash(item=project_get(project), actor=member.email))

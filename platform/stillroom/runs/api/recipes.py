@@ -6,7 +6,7 @@ from typing import Any
 
 from models_core.catalog import Recipe
 from stillroom.runs.catalog import recipe_get, recipes, spec_validate
-from stillroom.runs.schemas import RecipeDetail, RecipeList, SpecIn, SpecOut
+from stillroom.runs.schemas import RecipeDetail, RecipeList, SpecIn, SpecOut, TemplateOut
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -45,6 +45,7 @@ def _recipe(found: Recipe) -> dict[str, Any]:
             {"title": example.title, "spec": example.spec.model_dump(mode="json"), "cost_s": example.cost_s}
             for example in found.examples
         ],
+        "templates": [TemplateOut.of(found, template) for template in found.templates],
         "metrics": [
             {"key": info.key, "unit": info.unit, "goal": info.goal, "help": info.help, "primary": info.primary}
             for info in found.metrics

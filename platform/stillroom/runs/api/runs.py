@@ -9,6 +9,7 @@ from ninja import Header, Query, Status
 
 from stillroom.core.errors import Conflict, Invalid
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Run
 from stillroom.runs.schemas import (
@@ -25,6 +26,7 @@ from stillroom.runs.schemas import (
 from stillroom.runs.selectors import RunFilter, project_get, run_access, run_page, runs, summaries
 from stillroom.runs.services import control
 from stillroom.runs.services.submit import Request, body_hash, external_run_start, run_again, run_submit
+from stillroom.runs.services.trash import item_trash
 from stillroom.tenants.callers import Member
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
@@ -56,6 +58,9 @@ def run_create(request: DoorRequest, org: str, project: str, payload: RunIn, key
                 notes=payload.notes,
                 lease_s=settings.ENV.lease_s * 5,
                 spec=payload.spec,
+                parent=payload.parent,
+                idempotency_key=key,
+                fingerprint=body_hash({"project": place.id, **payload.model_dump(mode="json")}),
             )
         else:
             wanted = Request(
@@ -137,12 +142,22 @@ def run_get(request: DoorRequest, run: str) -> object:
 
 @door.patch("/runs/{run}", needs=Can.RUN_EDIT, response=RunOut)
 def run_patch(request: DoorRequest, run: str, payload: RunPatch) -> object:
-    """Change name, tags or notes."""
+    """Change name, tags or notes; of an external run also its configuration, `spec`."""
     with run_access(request.door, run) as (member, found):
         changes = payload.model_dump(exclude_none=True)
+        if "spec" in changes and not found.external:
+            message = "The spec of a managed run is fixed. Clone the run with another one."
+            raise Invalid(message, fields={"spec": "Only the configuration of an external run may change."})
         if changes:
             control.run_edit(run=found, changes=changes)
         return _out(member, found)
+
+
+@door.delete("/runs/{run}", needs=Can.RUN_EDIT, response=TrashedOut)
+def run_delete(request: DoorRequest, run: str) -> object:
+    """Move a run that has ended to the trash."""
+    with run_access(request.door, run) as (member, found):
+        return TrashedOut.of(item_trash(item=found, actor=member.email))
 
 
 @door.post("/runs/{run}/cancel", needs=Can.RUN_CONTROL, response=RunOut)

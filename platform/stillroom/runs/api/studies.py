@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from ninja import Status
 
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
 from stillroom.runs.api.runs import Key
+from stillroom.runs.api.trashed import TrashedOut
+from stillroom.runs.catalog import spec_merge, template_get
 from stillroom.runs.models import Study
 from stillroom.runs.schemas import StoppedOut, StudyIn, StudyList, StudyOut
 from stillroom.runs.selectors import project_get, study_access
 from stillroom.runs.services.control import study_cancel
 from stillroom.runs.services.submit import Request, body_hash, study_submit
+from stillroom.runs.services.trash import item_trash
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -19,12 +25,16 @@ door = Door(tags=["studies"])
 
 @door.post("/orgs/{org}/projects/{project}/studies", needs=Can.RUN_SUBMIT, response={201: StudyOut})
 def study_create(request: DoorRequest, org: str, project: str, payload: StudyIn, key: Key = None) -> object:
-    """Submit arms times seeds of one recipe; each arm's spec is laid over the base spec."""
+    """Submit arms times seeds of one recipe; each arm's spec is laid over the base spec.
+
+    A template gives the base, arms and seeds that the request leaves out; the request's spec is laid over its base.
+    """
+    plan = plan_of(payload)
     with request.door.org(org) as member:
         place = project_get(project)
         base = Request(
             recipe=payload.recipe,
-            spec=payload.spec,
+            spec=plan.spec,
             tags=payload.tags,
             notes=payload.notes,
             resources=payload.resources.parsed(),
@@ -37,12 +47,35 @@ def study_create(request: DoorRequest, org: str, project: str, payload: StudyIn,
             project=place,
             name=payload.name,
             base=base,
-            arms=[(arm.name, arm.spec) for arm in payload.arms] or [("", {})],
-            seeds=payload.seeds,
+            arms=plan.arms,
+            seeds=plan.seeds,
+            template=payload.template,
             idempotency_key=key,
             fingerprint=body_hash({"project": place.id, **payload.model_dump(mode="json")}),
         )
         return Status(201, StudyOut.of(Study.objects.select_related("project", "tenant").get(id=study.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study runs."""
+
+    spec: object
+    arms: list[tuple[str, dict[str, Any]]]
+    seeds: list[int]
+
+
+def plan_of(payload: StudyIn) -> Plan:
+    """The request with what its template adds."""
+    arms = [(arm.name, arm.spec) for arm in payload.arms]
+    if not payload.template:
+        return Plan(payload.spec, arms or [("", {})], payload.seeds or [0])
+    template = template_get(payload.recipe, payload.template)
+    return Plan(
+        spec_merge(payload.recipe, template.spec, payload.spec),
+        arms or [(name, dict(spec)) for name, spec in template.arms.items()],
+        payload.seeds or list(template.seeds),
+    )
 
 
 @door.get("/orgs/{org}/projects/{project}/studies", needs=Can.RUN_READ, response=StudyList)
@@ -77,3 +110,10 @@ def study_stop(request: DoorRequest, study: str) -> object:
     """Cancel every run of the study that has not ended."""
     with study_access(request.door, study) as (member, found):
         return {"stopped": study_cancel(study=found, member=member)}
+
+
+@door.delete("/studies/{study}", needs=Can.RUN_EDIT, response=TrashedOut)
+def study_delete(request: DoorRequest, study: str) -> object:
+    """Move a study with its runs, which have all ended, to the trash."""
+    with study_access(request.door, study) as (member, found):
+        return TrashedOut.of(item_trash(item=found, actor=member.email))

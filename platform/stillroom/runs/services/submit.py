@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from stillroom.core.errors import Conflict, Invalid
-from stillroom.runs.catalog import spec_validate
+from stillroom.runs.catalog import spec_merge, spec_validate
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Attempt, Project, Run, RunFence, RunLease, Study
 from stillroom.runs.services.transition import announce_run, notify_queue, run_event
@@ -70,14 +70,14 @@ def run_submit(
     """Validate and queue one run. With an idempotency key, the same request returns the run that it made before."""
     if not idempotency_key:
         return _create(member, project, request, None, "")
-    earlier = Run.objects.filter(idempotency_key=idempotency_key).first()
+    earlier = Run.everything.filter(idempotency_key=idempotency_key).first()
     if earlier is None:
         try:
             with transaction.atomic():
                 return _create(member, project, request, idempotency_key, fingerprint)
         except IntegrityError:  # the same request arrived twice at once; the other one was first
-            earlier = Run.objects.get(idempotency_key=idempotency_key)
-    _same(earlier.idempotency_hash, fingerprint)
+            earlier = Run.everything.get(idempotency_key=idempotency_key)
+    _same(earlier, fingerprint)
     return earlier
 
 
@@ -121,8 +121,11 @@ def _check_parent(parent: str | None) -> None:
         raise Invalid("The parent run does not exist.", fields={"parent": "There is no such run."})
 
 
-def _same(stored: str, fingerprint: str) -> None:
-    if stored != fingerprint:
+def _same(earlier: Run | Study, fingerprint: str) -> None:
+    if earlier.trashed_at is not None:
+        message = f"What this Idempotency-Key made, {earlier.id}, is in the trash. Restore it, or send another key."
+        raise Conflict(message, code="idempotency.trashed")
+    if earlier.idempotency_hash != fingerprint:
         raise Conflict("This Idempotency-Key was used for another request.", code="idempotency.conflict")
 
 
@@ -134,14 +137,15 @@ def study_submit(
     base: Request,
     arms: list[tuple[str, dict[str, Any]]],
     seeds: list[int],
+    template: str = "",
     idempotency_key: str | None = None,
     fingerprint: str = "",
 ) -> Study:
     """Queue arms times seeds in one transaction: all runs, or none when any spec is invalid."""
     if idempotency_key:
-        earlier = Study.objects.filter(idempotency_key=idempotency_key).first()
+        earlier = Study.everything.filter(idempotency_key=idempotency_key).first()
         if earlier is not None:
-            _same(earlier.idempotency_hash, fingerprint)
+            _same(earlier, fingerprint)
             return earlier
     if len(arms) * len(seeds) > MAX_STUDY_RUNS:
         raise Invalid(
@@ -149,7 +153,7 @@ def study_submit(
         )
     specs = []
     for index, (arm, override) in enumerate(arms):
-        merged = merge(base.spec, override)
+        merged = spec_merge(base.recipe, base.spec, override)
         at = f"arms.{index}.spec" if override else "spec"
         _, spec, spec_hash = spec_validate(base.recipe, merged, at=at)
         specs.append((arm, spec, spec_hash))
@@ -160,6 +164,7 @@ def study_submit(
                 project=project,
                 name=name,
                 recipe=base.recipe,
+                template=template,
                 arms=[{"name": arm, "spec_hash": spec_hash} for arm, _, spec_hash in specs],
                 seeds=seeds,
                 idempotency_key=idempotency_key or None,
@@ -167,8 +172,8 @@ def study_submit(
                 created_by_id=member.user_id,
             )
     except IntegrityError:  # the same request arrived twice at once; the other one was first
-        earlier = Study.objects.get(idempotency_key=idempotency_key)
-        _same(earlier.idempotency_hash, fingerprint)
+        earlier = Study.everything.get(idempotency_key=idempotency_key)
+        _same(earlier, fingerprint)
         return earlier
     for seed in seeds:
         for arm, spec, _ in specs:
@@ -189,17 +194,6 @@ def study_submit(
             )
             _create(member, project, request, None, "")
     return study
-
-
-def merge(base: object, override: object) -> object:
-    """`override` laid over `base`: objects merge by key, everything else is replaced. A changed `kind` replaces its
-    object.
-    """
-    if not isinstance(base, dict) or not isinstance(override, dict):
-        return override
-    if "kind" in override and override["kind"] != base.get("kind"):
-        return override
-    return {**base, **{key: merge(base.get(key), value) for key, value in override.items()}}
 
 
 def run_again(*, member: Member, run: Run, spec: object | None = None, seed: int | None = None, name: str = "") -> Run:
@@ -223,17 +217,44 @@ def run_again(*, member: Member, run: Run, spec: object | None = None, seed: int
 
 
 def external_run_start(
-    *, member: Member, project: Project, name: str, tags: dict[str, str], notes: str, lease_s: int, spec: dict[str, Any]
+    *,
+    member: Member,
+    project: Project,
+    name: str,
+    tags: dict[str, str],
+    notes: str,
+    lease_s: int,
+    spec: dict[str, Any],
+    parent: str | None = None,
+    idempotency_key: str | None = None,
+    fingerprint: str = "",
 ) -> Run:
-    """A run that a script logs: it is RUNNING at once, at epoch 1, with a lease of its own."""
+    """A run that a script logs: it is RUNNING at once, at epoch 1, with a lease of its own.
+
+    With an idempotency key, the same request returns the run that it made before, whatever became of it.
+    """
+    _check_parent(parent)
+    values = {"name": name or "external run", "tags": tags, "notes": notes, "spec": spec, "parent_id": parent}
+    if not idempotency_key:
+        return _create_external(member, project, values, lease_s)
+    earlier = Run.everything.filter(idempotency_key=idempotency_key).first()
+    if earlier is None:
+        keyed = {**values, "idempotency_key": idempotency_key, "idempotency_hash": fingerprint}
+        try:
+            with transaction.atomic():
+                return _create_external(member, project, keyed, lease_s)
+        except IntegrityError:  # the same request arrived twice at once; the other one was first
+            earlier = Run.everything.get(idempotency_key=idempotency_key)
+    _same(earlier, fingerprint)
+    return earlier
+
+
+def _create_external(member: Member, project: Project, values: dict[str, Any], lease_s: int) -> Run:
     now = timezone.now()
     run = Run.objects.create(
         tenant_id=member.tenant_id,
         project=project,
-        name=name or "external run",
-        tags=tags,
-        notes=notes,
-        spec=spec,
+        **values,
         external=True,
         state=State.RUNNING,
         epoch=1,

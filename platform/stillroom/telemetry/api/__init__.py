@@ -1,5 +1,14 @@
-"""Doors to ingest, charts, logs and artifacts."""
+"""Doors to ingest, charts, tables, logs, artifacts, trash, export and import."""
 
-from stillroom.telemetry.api import artifacts, charts, ingest
+from stillroom.telemetry.api import artifacts, charts, exports, ingest, keeping, previews, table, uploads
 
-doors = (ingest.door, charts.door, artifacts.door)
+doors = (
+    ingest.door,
+    charts.door,
+    table.door,
+    artifacts.door,
+    uploads.door,
+    previews.door,
+    keeping.door,
+    exports.door,
+)

@@ -42,7 +42,8 @@ def series_query(request: DoorRequest, payload: ChartIn, org: str | None = None)
         x=payload.x,
         range=payload.range,
         max_points=payload.max_points,
-        group=payload.group == "spec",
+        group=payload.group or "",
+        band=payload.band,
     )
     if query.range is not None and not query.range[0] <= query.range[1]:
         raise Invalid("The range is empty.", fields={"range": "The first value must not be above the second."})
@@ -88,6 +89,7 @@ def _json(found: Chart) -> bytes:
             "groups": [
                 {
                     "spec_hash": group.spec_hash,
+                    "label": group.label,
                     "key": group.key,
                     "x": group.x.tolist(),
                     "mean": group.mean.tolist(),
@@ -108,7 +110,10 @@ def _binary(found: Chart) -> bytes:
     header = {
         "type": "chart",
         "series": [{**_plain(line), "points": len(line.x)} for line in found.series],
-        "groups": [{"spec_hash": group.spec_hash, "key": group.key, "points": len(group.x)} for group in found.groups],
+        "groups": [
+            {"spec_hash": group.spec_hash, "label": group.label, "key": group.key, "points": len(group.x)}
+            for group in found.groups
+        ],
     }
     columns = [column for line in found.series for column in (line.x, line.value)]
     columns += [column for group in found.groups for column in (group.x, group.mean, group.low, group.high, group.n)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stillroom.core.errors import NotFound
-from stillroom.telemetry.models import ArtifactFile
+from stillroom.telemetry.models import ArtifactFile, OwnedFile
 
 
 def artifacts(run_id: str) -> list[ArtifactFile]:
@@ -19,3 +19,8 @@ def artifact_get(run_id: str, path: str, sha256: str | None = None) -> ArtifactF
     if row is None:
         raise NotFound("This artifact")
     return row
+
+
+def owned_files(owner: str) -> list[OwnedFile]:
+    """The files of something that is no run, in order of path. One query."""
+    return list(OwnedFile.objects.filter(owner=owner).order_by("path"))

@@ -10,26 +10,45 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 
 from models_core.events import encode_float
 from stillroom.core.intervals import t95
 from stillroom.runs.models import Run
 from stillroom.telemetry.codec import Floats, Points
-from stillroom.telemetry.selectors.visible import visible_points
+from stillroom.telemetry.selectors.frames import (
+    STEP,
+    TIME,
+    Moved,
+    Sketch,
+    abscissa,
+    bucket_of,
+    in_order,
+    outlines,
+    sketch,
+)
+from stillroom.telemetry.selectors.visible import horizons, limit_of, visible_points
 
 MAX_LISTED_NON_FINITE = 100
+AXES = ("step", "relative", "time")
+BY_SPEC = "spec"
+TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ChartQuery:
-    """Which series, against which x, in which range and resolution. `x` is step, relative, time, or another key."""
+    """Which series, against which x, in which range and resolution. `x` is step, relative, time, or another key.
+
+    group: "" for none, "spec" for all but the seed, or a dotted path into the spec. band: interval (95 %) or stderr.
+    """
 
     runs: list[str]
     keys: list[str]
     x: str = "step"
     range: tuple[float, float] | None = None
     max_points: int = 1000
-    group: bool = False
+    group: str = ""
+    band: str = "interval"
 
 
 @dataclass(slots=True)
@@ -49,7 +68,10 @@ class ChartSeries:
 
 @dataclass(slots=True)
 class ChartGroup:
-    """Runs that differ by seed alone: mean and 95 % interval at each x, with the number of runs behind it."""
+    """Runs of one group: mean and band at each x, with the number of runs behind it.
+
+    `label` is the group's value of the spec path, or the arm's name; `spec_hash` is empty when specs differ inside.
+    """
 
     spec_hash: str
     key: str
@@ -58,6 +80,7 @@ class ChartGroup:
     low: Floats
     high: Floats
     n: Floats
+    label: str = ""
 
 
 @dataclass(slots=True)
@@ -69,38 +92,125 @@ class Chart:
 
 
 def chart(query: ChartQuery, runs: list[Run]) -> Chart:
-    """Answer a query over runs of the open tenant. In groups a seed counts once, with its newest run.
+    """Answer a query over runs of the open tenant. In groups a seed of a spec counts once, with its newest run.
 
-    Two queries a run.
+    At most three queries a run and four a series that does not fit; two a run when all points are read.
     """
     answer = Chart()
-    lines: dict[tuple[str, str], dict[int, tuple[Floats, Floats]]] = {}
+    lines: dict[tuple[str, str], dict[tuple[str, int], tuple[Floats, Floats]]] = {}
+    hashes: dict[str, set[str]] = {}
     for run in sorted(runs, key=lambda run: run.created_at):
-        wanted = set(query.keys) | ({query.x} if query.x not in ("step", "relative", "time") else set())
+        if not query.group and query.x in AXES:
+            answer.series += _sketched(query, run)
+            continue
+        wanted = set(query.keys) | ({query.x} if query.x not in AXES else set())
         points = visible_points(run.id, wanted)
+        label = _group_of(run, query.group)
+        hashes.setdefault(label, set()).add(run.spec_hash)
         for key in query.keys:
             if key not in points:
                 continue
-            x, value, step = _against(points, key, query.x)
-            x, value, step = _within(x, value, step, query.range)
+            x, value, step = _within(*_against(points, key, query.x), query.range)
             answer.series.append(_line(run.id, key, x, value, step, query.max_points))
             if query.group:
                 finite = np.isfinite(value)
-                lines.setdefault((run.spec_hash or run.id, key), {})[run.seed] = (x[finite], value[finite])
-    answer.groups = [
-        _band(spec_hash, key, list(by_seed.values()), query.max_points) for (spec_hash, key), by_seed in lines.items()
-    ]
+                member = (run.spec_hash or run.id, run.seed)
+                lines.setdefault((label, key), {})[member] = (x[finite], value[finite])
+    for (label, key), by_seed in lines.items():
+        group = _band("", key, list(by_seed.values()), query.max_points, query.band)
+        of_one = hashes[label]
+        group.spec_hash, group.label = next(iter(of_one)) if len(of_one) == 1 else "", label
+        if query.group == BY_SPEC:
+            group.label = next((run.arm for run in runs if _group_of(run, BY_SPEC) == label and run.arm), "")
+            group.spec_hash = label
+        answer.groups.append(group)
     return answer
 
 
-def _against(points: dict[str, Points], key: str, axis: str) -> tuple[Floats, Floats, Any]:
+def _group_of(run: Run, group: str) -> str:
+    if group in ("", BY_SPEC):
+        return run.spec_hash or run.id
+    value: Any = run.spec
+    for part in group.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _sketched(query: ChartQuery, run: Run) -> list[ChartSeries]:
+    """The run's lines from the summaries of its frames; from all points when folding keeps moving them."""
+    for _ in range(TRIES):
+        try:
+            return _from_outlines(query, run)
+        except Moved:
+            continue
+    points = visible_points(run.id, query.keys)
+    return [
+        _line(run.id, key, *_within(*_against(points, key, query.x), query.range), query.max_points)
+        for key in query.keys
+        if key in points
+    ]
+
+
+def _from_outlines(query: ChartQuery, run: Run) -> list[ChartSeries]:
+    limits = horizons(run.id)
+    by_key = {
+        key: {epoch: limit for epoch in limits if (limit := limit_of(limits, epoch, key)) is not None}
+        for key in query.keys
+    }
+    found = outlines(run.id, query.keys, by_key, query.range if query.x == "step" else None)
+    origin = 0.0
+    if query.x == "relative" and found:
+        for outline in found.values():
+            outline.load([0])
+        origin = min(float(outline.points[0].time[0]) for outline in found.values())
+    axis = STEP if query.x == "step" else TIME
+    lines = []
+    for key in query.keys:
+        if key not in found:
+            continue
+        if not in_order(found[key], axis):
+            everything = {key: found[key].all_points()}
+            x, value, step = _against(everything, key, query.x, origin)
+            lines.append(_line(run.id, key, *_within(x, value, step, query.range), query.max_points))
+            continue
+        drawn = sketch(
+            found[key],
+            axis=axis,
+            origin=origin,
+            limits=query.range,
+            max_points=query.max_points,
+            listed=MAX_LISTED_NON_FINITE,
+        )
+        lines.append(_drawn(run.id, key, drawn, query.max_points, axis, origin))
+    return lines
+
+
+def _drawn(run_id: str, key: str, drawn: Sketch, max_points: int, axis: str, origin: float) -> ChartSeries:
+    if drawn.whole:
+        return _line(run_id, key, drawn.x, drawn.value, drawn.step, max_points)
+    picked, _ = m4(drawn.x, drawn.value, max(1, max_points // 4))
+    lost = drawn.lost
+    listed = _listed(abscissa(lost, axis, origin), lost.value, lost.step)
+    return ChartSeries(
+        run_id, key, drawn.n, False, drawn.per_bucket, drawn.x[picked], drawn.value[picked], listed, drawn.lost_n
+    )
+
+
+def _listed(x: Floats, value: Floats, step: Any) -> list[dict[str, Any]]:
+    return [
+        {"step": int(at), "x": float(across), "value": encode_float(float(height))}
+        for at, across, height in zip(step, x, value, strict=True)
+    ]
+
+
+def _against(points: dict[str, Points], key: str, axis: str, origin: float | None = None) -> tuple[Floats, Floats, Any]:
     found = points[key]
     if axis == "step":
         x = found.step.astype(np.float64)
     elif axis == "time":
         x = found.time
     elif axis == "relative":
-        x = found.time - min(series.time[0] for series in points.values())
+        x = found.time - (min(series.time[0] for series in points.values()) if origin is None else origin)
     else:
         other = points.get(axis, Points.empty())
         order = np.argsort(other.step, kind="stable")
@@ -127,10 +237,8 @@ def _within(x: Floats, value: Floats, step: Any, limits: tuple[float, float] | N
 def _line(run_id: str, key: str, x: Floats, value: Floats, step: Any, max_points: int) -> ChartSeries:
     finite = np.isfinite(value)
     lost = np.flatnonzero(~finite)
-    listed = [
-        {"step": int(step[i]), "x": float(x[i]), "value": encode_float(float(value[i]))}
-        for i in lost[:MAX_LISTED_NON_FINITE]
-    ]
+    shown = lost[:MAX_LISTED_NON_FINITE]
+    listed = _listed(x[shown], value[shown], step[shown])
     n = len(x)
     if n <= max_points:
         return ChartSeries(run_id, key, n, True, 1, x, value, listed, len(lost))
@@ -147,7 +255,7 @@ def m4(x: Floats, value: Floats, buckets: int) -> tuple[Any, int]:
     if not len(x):
         return np.empty(0, np.int64), 0
     width = (x[-1] - x[0]) / buckets
-    bucket = np.minimum(((x - x[0]) / width).astype(np.int64), buckets - 1) if width > 0 else np.zeros(len(x), np.int64)
+    bucket = bucket_of(x, x[0], width, buckets)
     starts = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
     sizes = np.diff(np.concatenate((starts, [len(x)])))
     owner = np.repeat(np.arange(len(starts)), sizes)
@@ -162,8 +270,10 @@ def _first_where(hit: Any, owner: Any) -> Any:
     return at[first]
 
 
-def _band(spec_hash: str, key: str, lines: list[tuple[Floats, Floats]], max_points: int) -> ChartGroup:
-    """Mean and interval over runs. Each run counts once at each x: its own value there, or its mean in the bucket."""
+def _band(
+    spec_hash: str, key: str, lines: list[tuple[Floats, Floats]], max_points: int, band: str = "interval"
+) -> ChartGroup:
+    """Mean and band over runs. Each run counts once at each x: its own value there, or its mean in the bucket."""
     grid = np.unique(np.concatenate([x for x, _ in lines])) if lines else np.empty(0)
     if len(grid) > max_points:
         edges = np.linspace(grid[0], grid[-1], max_points + 1)
@@ -181,6 +291,7 @@ def _band(spec_hash: str, key: str, lines: list[tuple[Floats, Floats]], max_poin
     table, grid, n = table[:, kept], grid[kept], n[kept]
     mean = np.nansum(table, axis=0) / n
     spread = np.sqrt(np.nansum((table - mean) ** 2, axis=0) / np.maximum(n - 1, 1))
-    factor = np.array([t95(int(count) - 1) if count > 1 else 0.0 for count in n])
+    factors = {int(count): t95(int(count) - 1) if count > 1 else 0.0 for count in np.unique(n)}
+    factor = np.array([factors[int(count)] for count in n]) if band == "interval" else 1.0
     half = factor * spread / np.sqrt(n)
     return ChartGroup(spec_hash, key, grid, mean, mean - half, mean + half, n.astype(np.float64))

@@ -11,7 +11,8 @@ import orjson
 from django.db import connection
 
 from stillroom.runs.models import Attempt, RunFence
-from stillroom.telemetry.codec import Points, decode
+from stillroom.telemetry.blocks import decode_chunk
+from stillroom.telemetry.codec import Points
 from stillroom.telemetry.models import LogChunk, SeriesChunk
 from stillroom.telemetry.selectors.charts import m4
 from stillroom.telemetry.selectors.logs import read_chunk
@@ -87,11 +88,12 @@ def deltas(run_id: str, since: Position, until: int) -> list[bytes] | None:
     if until - since.seq > MAX_REPLAYED_BATCHES:
         return None
     series: dict[int, dict[str, Points]] = defaultdict(dict)
-    rows = SeriesChunk.objects.filter(run_id=run_id, epoch=since.epoch, seq_lo__gt=since.seq, seq_lo__lte=until)
-    for key, low, high, columns in rows.values_list("series__key", "seq_lo", "seq_hi", "columns"):
-        if low != high:
+    rows = SeriesChunk.objects.filter(run_id=run_id, epoch=since.epoch, seq_hi__gt=since.seq, seq_lo__lte=until)
+    fields = ("series__key", "seq_lo", "seq_hi", "columns", "blocks")
+    for key, low, high, columns, blocks in rows.values_list(*fields):
+        if low != high:  # folded meanwhile: its batches cannot be told apart any more, a snapshot can
             return None
-        series[low][key] = decode(columns)
+        series[low][key] = decode_chunk(columns, blocks)
     logs: dict[int, list[dict[str, Any]]] = {
         chunk.seq: read_chunk(chunk)
         for chunk in LogChunk.objects.filter(run_id=run_id, epoch=since.epoch, seq__gt=since.seq, seq__lte=until)

@@ -16,7 +16,8 @@ from stillroom.core.frames import encode_frame
 from stillroom.core.tenancy import current_tenant
 from stillroom.runs.models import RunFence, Series
 from stillroom.telemetry.batches import Batch
-from stillroom.telemetry.codec import Points, encode
+from stillroom.telemetry.blocks import encode_chunk
+from stillroom.telemetry.codec import Points
 from stillroom.telemetry.selectors.visible import visible_points
 
 IDLE_FLUSH_MS, WATCHED_FLUSH_MS = 1000, 200
@@ -62,11 +63,13 @@ returning key, id, (xmax = 0)
 
 _STORE = """
 insert into series_chunk
-       (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns)
-select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high, 1,
-       c.columns
+       (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns,
+        blocks)
+select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high,
+       c.codec, c.columns, c.blocks
   from unnest(%(series)s::bigint[], %(n)s::int[], %(step_lo)s::bigint[], %(step_hi)s::bigint[], %(low)s::float8[],
-       %(high)s::float8[], %(columns)s::bytea[]) as c(series_id, n, step_lo, step_hi, low, high, columns)
+       %(high)s::float8[], %(codec)s::smallint[], %(columns)s::bytea[], %(blocks)s::bytea[])
+       as c(series_id, n, step_lo, step_hi, low, high, codec, columns, blocks)
 """
 
 
@@ -133,7 +136,8 @@ def _write_series(cursor: Any, run_id: str, batch: Batch, key_count: int) -> Non
             raise Invalid(message, fields={"series": message}, code="ingest.too_many_keys")
         cursor.execute("update run_fence set key_count = key_count + %s where run_id = %s", [fresh, run_id])
     ids = {key: series_id for key, series_id, _ in rows}
-    chunks = list(batch.series.values())
+    parts = list(batch.series.values())
+    chunks = [encode_chunk(points) for points in parts]
     cursor.execute(
         _STORE,
         {
@@ -143,11 +147,13 @@ def _write_series(cursor: Any, run_id: str, batch: Batch, key_count: int) -> Non
             "seq": batch.seq,
             "series": [ids[key] for key in batch.series],
             "n": summary["n"],
-            "step_lo": [int(points.step.min()) for points in chunks],
-            "step_hi": [int(points.step.max()) for points in chunks],
+            "step_lo": [int(points.step.min()) for points in parts],
+            "step_hi": [int(points.step.max()) for points in parts],
             "low": summary["low"],
             "high": summary["high"],
-            "columns": [encode(points) for points in chunks],
+            "codec": [chunk.codec for chunk in chunks],
+            "columns": [chunk.columns for chunk in chunks],
+            "blocks": [chunk.blocks for chunk in chunks],
         },
     )
 

@@ -11,7 +11,8 @@ import psycopg
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError, connections
+from django.utils.module_loading import import_string
 
 from stillroom.runs.services.transition import QUEUE_CHANNEL
 from stillroom.scheduling.services.dispatch import dispatch, sweep
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 2.0
 CHORES_EVERY_S = 5.0
+HOUSEKEEPING_EVERY_S = 20.0
 
 
 class Command(BaseCommand):
@@ -33,6 +35,8 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         log.info("scheduler.started")
+        keeper = threading.Thread(target=keep_house, args=[stop], name="housekeeping", daemon=True)
+        keeper.start()
         patience = Patience()
         chores_at = 0.0
         while not stop.is_set():
@@ -55,7 +59,27 @@ class Command(BaseCommand):
                 log.warning("scheduler.database_away", error=str(error))
                 patience.interrupted()
                 stop.wait(1.0)
+        keeper.join(timeout=10)
         log.info("scheduler.stopped")
+
+
+def keep_house(stop: threading.Event) -> None:
+    """Run what other apps have to do in the background (settings.HOUSEKEEPING), one after the other, until stopped.
+
+    Each piece takes the event and returns early when it is set; a failing one is logged and tried again next time.
+    """
+    chores = [(name, import_string(name)) for name in settings.HOUSEKEEPING]
+    while not stop.wait(HOUSEKEEPING_EVERY_S):
+        for name, chore in chores:
+            try:
+                chore(stop=stop)
+            except (DatabaseError, OSError) as error:
+                log.warning("housekeeping.failed", chore=name, error=str(error))
+            except Exception:
+                log.exception("housekeeping.crashed", chore=name)
+            if stop.is_set():
+                break
+    connections.close_all()
 
 
 class Patience:

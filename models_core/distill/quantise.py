@@ -1,0 +1,79 @@
+"""Weights rounded to few bits while training: int4 by channel, int4 in blocks of 32, and an 8-bit float.
+
+Source: the formats that Gemma Team, "Gemma 3 technical report", 2025, section 2.3 names; Jacob et al., CVPR 2018, for
+training through the rounding; Bengio et al., 2013 (arXiv 1308.3432), for the straight-through gradient.
+
+    step = max |w| / 7 over a column or a block of 32 rows of it;  code = round(w / step) in -7 .. 7;  value = code step
+    float8: nearest e4m3 number of w / s, s = max |w| / 448 over a column
+
+Kernels are (in, out): a channel is a column. The gradient passes unchanged, as every weight lies inside its range.
+Deviates: "SFP8" is not published in detail; e4m3 with a scale by column stands for it.
+Reduces to: the weights themselves at `bits` large enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Format = Literal["int4_channel", "int4_block", "float8"]
+BLOCK = 32
+_LARGEST_E4M3 = 448.0
+
+
+def encode(
+    weights: Float[Array, "inputs outputs"], *, block: int = 0, bits: int = 4
+) -> tuple[Int[Array, "blocks rows outputs"], Float[Array, "blocks one outputs"]]:
+    """Integer codes and steps; block: rows that share a step, 0 for all. The last block is filled up with zeros."""
+    rows = weights.shape[0]
+    size = block or rows
+    filled = jnp.pad(weights.astype(jnp.float32), [(0, -rows % size), (0, 0)]).reshape(-1, size, weights.shape[1])
+    largest = 2 ** (bits - 1) - 1
+    step = jnp.max(jnp.abs(filled), axis=1, keepdims=True) / largest
+    codes = jnp.round(filled / jnp.where(step > 0, step, 1.0))
+    return jnp.clip(codes, -largest, largest).astype(jnp.int32), step
+
+
+def decode(
+    codes: Int[Array, "blocks rows outputs"], step: Float[Array, "blocks one outputs"], inputs: int
+) -> Float[Array, "inputs outputs"]:
+    """The weights that the codes mean."""
+    values: Array = (codes.astype(jnp.float32) * step).reshape(-1, codes.shape[-1])[:inputs]
+    return values
+
+
+def rounded(weights: Float[Array, "inputs outputs"], kind: Format) -> Float[Array, "inputs outputs"]:
+    """The nearest weights of the format; the gradient is that of the identity."""
+    if kind == "float8":
+        scale = jnp.max(jnp.abs(weights), axis=0, keepdims=True) / _LARGEST_E4M3
+        scale = jnp.where(scale > 0, scale, 1.0)
+        values = (weights / scale).astype(jnp.float8_e4m3fn).astype(jnp.float32) * scale
+    else:
+        values = decode(*encode(weights, block=BLOCK if kind == "int4_block" else 0), weights.shape[0])
+    through: Array = weights + jax.lax.stop_gradient(values.astype(weights.dtype) - weights)
+    return through
+
+
+def stored_bytes(inputs: int, outputs: int, kind: Format) -> int:
+    """Size of a kernel with its scales (16 bits each)."""
+    if kind == "float8":
+        return inputs * outputs + 2 * outputs
+    steps = -(-inputs // BLOCK) if kind == "int4_block" else 1
+    return -(-inputs * outputs // 2) + 2 * steps * outputs
+
+
+def rounded_kernels(model: Any, kind: Format) -> Any:
+    """Every matrix of a parameter tree rounded, embedding included; norms and biases stay."""
+    return jax.tree.map(lambda leaf: rounded(leaf, kind) if leaf.ndim == 2 else leaf, model)
+
+
+def model_bytes(model: Any, kind: Format | None) -> int:
+    """Size of a parameter tree on disk: matrices in the format, everything else in 16 bits; all in 16 without one."""
+    sizes = [
+        stored_bytes(leaf.shape[0], leaf.shape[1], kind) if kind and leaf.ndim == 2 else 2 * leaf.size
+        for leaf in jax.tree.leaves(model)
+    ]
+    return sum(sizes)

@@ -1,0 +1,1 @@
+"""What can be laid over any algorithm: distillation from the server's own past, and averages of its models."""

@@ -1,0 +1,1 @@
+"""What protects users in the sum: clipping and noise with an accountant, and secure summation."""

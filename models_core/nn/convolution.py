@@ -1,0 +1,90 @@
+"""Convolution and pooling of images (batch, height, width, channels), in the formulation that is fast where it runs.
+
+On a CPU, XLA turns a convolution with per-example kernels (`vmap` over clients) and its weight gradient into grouped
+convolutions, and inside `lax.scan` it leaves the fast library path; the same sum as one matrix product over patches
+does neither. On accelerators the native convolution wins and needs no memory for patches. "auto" decides by the
+backend when traced.
+
+Cost: patches hold size^2 times the input. Measured once on two CPU cores, one thread (training step of `nn.cnn` on
+28x28 images, batch 20, 16 and 32 channels, in a scan): one model 185 ms native, 19 ms patches; per model under `vmap`
+over 4 models 314 ms native, 14 ms patches.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+Formulation = Literal["auto", "native", "patches"]
+
+
+def init_kernel(key: Key[Array, ""], size: int, channels: int, outputs: int) -> Float[Array, "size size _ _"]:
+    """Normal with variance 2 / (size^2 channels) (He et al., "Delving deep into rectifiers", ICCV 2015)."""
+    fan_in = size * size * channels
+    kernel: Array = jax.random.normal(key, (size, size, channels, outputs)) * (2 / fan_in) ** 0.5
+    return kernel
+
+
+def convolve(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "size size channels outputs"],
+    *,
+    stride: int = 1,
+    formulation: Formulation = "auto",
+) -> Float[Array, "batch rows columns outputs"]:
+    """Cross-correlation with size // 2 zeros around the image; the size is odd. rows = ceil(height / stride)."""
+    size = kernel.shape[0]
+    if size % 2 == 0:
+        raise ValueError(f"a kernel of even size {size} has no centre")
+    pad = size // 2
+    if formulation == "auto":
+        formulation = "patches" if jax.default_backend() == "cpu" else "native"
+    if formulation == "native":
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    _, height, width, channels = x.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    shifted = [
+        padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+    patches = jnp.concatenate(shifted, axis=-1)
+    out: Array = patches @ kernel.reshape(size * size * channels, -1)
+    return out
+
+
+def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows columns channels"]:
+    """The largest of each 2x2 block; an odd last row or column is dropped."""
+    batch, height, width, channels = x.shape
+    rows, columns = height // 2, width // 2
+    blocks = x[:, : 2 * rows, : 2 * columns].reshape(batch, rows, 2, columns, 2, channels)
+    return jnp.max(blocks, axis=(2, 4))
+
+
+def group_norm(
+    x: Float[Array, "batch height width channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    *,
+    groups: int,
+    eps: float = 1e-5,
+) -> Float[Array, "batch height width channels"]:
+    """Zero mean and unit variance over the pixels and channels of each group, in float32; groups divides channels.
+
+    Source: Wu and He, "Group normalization", ECCV 2018, equations 1 to 6. Unlike batch normalisation it has no state
+    and does not look across examples, which federated and small-batch training need.
+    """
+    batch, height, width, channels = x.shape
+    grouped = x.astype(jnp.float32).reshape(batch, height, width, groups, channels // groups)
+    centred = grouped - jnp.mean(grouped, axis=(1, 2, 4), keepdims=True)
+    variance = jnp.mean(centred * centred, axis=(1, 2, 4), keepdims=True)
+    unit = (centred * jax.lax.rsqrt(variance + eps)).reshape(x.shape)
+    return (unit * scale[None, None, None].astype(jnp.float32) + bias[None, None, None].astype(jnp.float32)).astype(
+        x.dtype
+    )

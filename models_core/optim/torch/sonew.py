@@ -1,0 +1,209 @@
+"""SONew in PyTorch: see `models_core.optim.sonew` for the rule, its source and what deviates.
+
+The chain runs as the entries lie in memory, which for the weight of a linear layer, (out, in), is along the inputs of
+each output unit: `order` changes nothing here. To compare with JAX, whose kernels are (in, out), transpose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from models_core.optim._elimination import predictors, survivors
+from models_core.optim.sonew import Options
+from models_core.optim.torch._twin import State, Twin, Update
+
+# Entries whose vectors stay in a core's cache while some dozens of operations pass over them.
+_PIECE = 1 << 15
+
+
+class SONew(Twin):
+    """Sparsified online Newton."""
+
+    options_type = Options
+
+    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+        dtype = gradient.dtype if gradient.dtype == torch.float64 else getattr(torch, options.statistics)
+        size, device = gradient.numel(), gradient.device
+        state["mean"] = torch.zeros(size, dtype=dtype, device=device)
+        state["square"] = torch.zeros(size, dtype=dtype, device=device)
+        for k in range(1, options.band + 1):
+            state[f"coupling{k}"] = torch.zeros(size, dtype=dtype, device=device)
+
+    def direction(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> Update:
+        g = gradient.reshape(-1)
+        couplings = [state[f"coupling{k}"] for k in range(1, options.band + 1)]
+        pieces = list(_pieces(g))
+        for start, stop in pieces:
+            part = g[start:stop]
+            _average(state["mean"][start:stop], part, None, options.beta1)
+            _average(state["square"][start:stop], part, part, options.beta2)
+            for k, coupling in enumerate(couplings, start=1):
+                ahead = g[start + k : stop + k]
+                _average(coupling[start : start + len(ahead)], part[: len(ahead)], ahead, options.beta2)
+        mean_weight = 1 / (1 - options.beta1 ** state["step"])
+        square_weight = 1 / (1 - options.beta2 ** state["step"])
+        m, v, *e = (x.to(g.dtype) for x in (state["mean"], state["square"], *couplings))
+        if options.vectors == "adam" and gradient.ndim < 2:
+            return Update(m * mean_weight / ((v * square_weight).sqrt_() + options.graft_eps))
+        # X scales as 1/H: the bias correction of H is taken out of the loop, and out of epsilon.
+        ridge = options.eps / square_weight
+        if options.eps_scale == "relative":
+            rows = v.clone()
+            for k, coupling in enumerate(e, start=1):
+                rows += coupling.abs()
+                rows[k:] += coupling[: max(len(rows) - k, 0)].abs()
+            ridge = max(options.eps * float(rows.max()), torch.finfo(g.dtype).tiny)
+        gamma = torch.finfo(state["square"].dtype).eps if options.gamma is None else options.gamma
+        u = torch.empty_like(g)
+        length_squared = own_squared = 0.0
+        for start, stop in pieces:
+            part = u[start:stop]
+            part.copy_(_solved(v, e, m, start, stop, ridge, gamma, options.edge_rule))
+            own_squared += float(torch.linalg.vector_norm(part)) ** 2
+            length_squared += _graft_squared(
+                options, g[start:stop], m[start:stop], v[start:stop], mean_weight, square_weight
+            )
+        if options.graft == "none":
+            return Update(u, mean_weight / square_weight)
+        return Update(u, math.sqrt(length_squared / own_squared) if own_squared > 0 else 0.0)
+
+
+def _pieces(x: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """Where to cut a long vector: on a CPU into what stays in the cache, elsewhere not at all."""
+    piece = _PIECE if x.device.type == "cpu" else len(x)
+    for start in range(0, len(x), piece):
+        yield start, min(start + piece, len(x))
+
+
+def _average(old: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None, beta: float) -> None:
+    """old = beta old + (1 - beta) x y, in place, computed in x's dtype."""
+    exact = old if old.dtype == x.dtype else old.to(x.dtype)
+    exact.mul_(beta)
+    if y is None:
+        exact.add_(x, alpha=1 - beta)
+    else:
+        exact.addcmul_(x, y, value=1 - beta)
+    if exact is not old:
+        old.copy_(exact)
+
+
+def _graft_squared(
+    options: Options, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, mean_weight: float, square_weight: float
+) -> float:
+    """The squared norm of the grafted method's step in one piece."""
+    match options.graft:
+        case "none":
+            return 0.0
+        case "sgd":
+            return float(torch.linalg.vector_norm(g)) ** 2
+        case "momentum":
+            return (mean_weight * float(torch.linalg.vector_norm(m))) ** 2
+        case "rmsprop":
+            root = v.sqrt().mul_(math.sqrt(square_weight)).add_(options.graft_eps)
+            return float(torch.linalg.vector_norm(torch.div(g, root, out=root))) ** 2
+        case "adam" | "official":
+            root = v.sqrt()
+            if options.graft == "adam":
+                root.mul_(math.sqrt(square_weight))
+            root.add_(options.graft_eps)
+            return (mean_weight * float(torch.linalg.vector_norm(torch.div(m, root, out=root)))) ** 2
+
+
+def _less(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    return torch.addcmul(x, y, z, value=-1)
+
+
+def _solved(
+    v: torch.Tensor,
+    e: list[torch.Tensor],
+    m: torch.Tensor,
+    start: int,
+    stop: int,
+    ridge: float,
+    gamma: float,
+    rule: str,
+) -> torch.Tensor:
+    """Entries start .. stop of X m, with H = v + ridge on the diagonal and e beside it."""
+    band = len(e)
+    if not band:
+        return m[start:stop] / (v[start:stop] + ridge)
+    reach = (start - band, stop + 2 * band)
+    a = _window(v, *reach, 1.0).add_(ridge)
+    edges = [_window(x, *reach, 0.0) for x in e]
+    momentum = _window(m, *reach, 0.0)
+    length = stop - start + band
+    pivots: list[torch.Tensor] = []
+
+    def noted(d: torch.Tensor) -> torch.Tensor:
+        pivots.append(d)
+        return d
+
+    psi = predictors(a, edges, length, 1, unsound=noted, less=_less)
+    c = _remaining(a, edges, psi, length)
+    # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too.
+    margin = torch.sub(c, a[:length], alpha=gamma)
+    if not all(bool(x.amin() > 0) for x in (margin, *pivots[1:])):
+        psi, c = _after_cuts(a, edges, gamma, rule, length)
+    y = momentum[:length].clone()
+    for k, p in psi.items():
+        y.addcmul_(p, momentum[k : k + length], value=-1)
+    y.div_(c)
+    u = y[band:].clone()
+    for k, p in psi.items():
+        u.addcmul_(p[band - k : length - k], y[band - k : length - k], value=-1)
+    return u
+
+
+def _window(x: torch.Tensor, start: int, stop: int, fill: float) -> torch.Tensor:
+    """A copy of entries start .. stop, `fill` beyond the ends."""
+    low, high = max(start, 0), min(stop, len(x))
+    window = torch.empty(stop - start, dtype=x.dtype, device=x.device)
+    window[: low - start] = fill
+    window[low - start : high - start] = x[low:high]
+    window[high - start :] = fill
+    return window
+
+
+def _remaining(a: torch.Tensor, edges: list[torch.Tensor], psi: dict[int, torch.Tensor], length: int) -> torch.Tensor:
+    """c, the variance of each entry that its upper neighbours leave."""
+    c = a[:length].clone()
+    for k, p in psi.items():
+        c.addcmul_(p, edges[k - 1][:length], value=-1)
+    return c
+
+
+def _after_cuts(
+    a: torch.Tensor, edges: list[torch.Tensor], gamma: float, rule: str, length: int
+) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+    """psi and c on the graph that `rule` leaves; the same steps as in `models_core.optim._banded`."""
+    band = len(edges)
+
+    def unsound(d: torch.Tensor) -> torch.Tensor:
+        return torch.where(d > 0, d, math.nan)
+
+    def solved(edges: list[torch.Tensor], length: int) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+        psi = predictors(a, edges, length, 1, unsound=unsound, less=_less)
+        return psi, _remaining(a, edges, psi, length)
+
+    psi, c = solved(edges, length + band if rule != "reweight" else length)
+    good = c > gamma * a[: len(c)]
+    diagonal = a[:length]
+    if rule == "reweight":
+        explained, unit = diagonal - c, torch.finfo(c.dtype).eps
+        shrunk = ~good & (explained > 0)
+        factor = torch.sqrt((1 - unit) * diagonal / torch.where(shrunk, explained, 1.0))
+        psi = {k: torch.where(good, p, torch.where(shrunk, factor * p, 0.0)) for k, p in psi.items()}
+        return psi, torch.where(good, c, torch.where(shrunk, unit * diagonal, diagonal))
+    reach = len(a) - band
+    if band == 1 and rule == "minimal_cut":
+        # On a chain the edge that goes is the entry's own: nothing is left to solve again.
+        sound = good[:length]
+        return {1: torch.where(sound, psi[1][:length], 0.0)}, torch.where(sound, c[:length], diagonal)
+    whole = torch.cat([good, good.new_ones(band)])
+    kept = survivors(whole, rule, band, reach, 1)
+    psi, c = solved([torch.where(k, edge[:reach], 0.0) for k, edge in zip(kept, edges, strict=True)], length)
+    sound = c > gamma * diagonal
+    return {k: torch.where(sound, p, 0.0) for k, p in psi.items()}, torch.where(sound, c, diagonal)

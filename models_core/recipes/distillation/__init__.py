@@ -1,0 +1,296 @@
+"""Distillation of a small decoder from a larger one.
+
+Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
+the same text, towards the teacher's distribution (whole, or in a few entries a token, live or from a cache), on text
+that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. Steps count
+through both phases; `train/tokens` and `train/flops` count the student's phase alone and so compare runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.distill.options import ForwardKL, HardLabels, Sparse
+from models_core.events import Artifact, Context, Event, Log
+from models_core.recipes.distillation.spec import TEACHER, Spec
+
+VERSION = "2"
+FAMILY = "distillation"
+VALIDATION_BYTES = 40_000
+# What decides the weights of the teacher, beside seed and text: the recipe teacher_cache has the same fields.
+TEACHER_FIELDS = (
+    "teacher",
+    "teacher_padding",
+    "teacher_steps",
+    "warmup_steps",
+    "optimizer",
+    "batch_size",
+    "length",
+    "train_bytes",
+)
+SAMPLE_PROMPT = "def "
+SAMPLE_TOKENS = 200
+STUDENT_METRICS = {
+    "loss": "train/loss",
+    "hard_loss": "train/hard_loss",
+    "soft_loss": "train/soft_loss",
+    "feature_loss": "train/feature_loss",
+    "forward_kl": "distill/forward_kl",
+    "teacher_loss": "distill/teacher_loss",
+    "grad_norm": "optim/grad_norm",
+}
+
+EXAMPLES = (
+    Example("Forward KL into a student of half the width", Spec(), cost_s=24),
+    Example("The same student on the text alone", Spec(distillation=HardLabels()), cost_s=12),
+    Example(
+        "On-policy: half of the batches are the student's own",
+        Spec.parse({"distillation": {"mode": "jensen_shannon"}, "sequences": {"kind": "on_policy"}, "length": 32}),
+        cost_s=40,
+    ),
+)
+
+SMALL = TEACHER.model_dump(mode="json") | {"d_model": 48, "d_ff": 144}
+LARGE = TEACHER.model_dump(mode="json") | {"d_model": 128, "d_ff": 384}
+
+TEMPLATES = (
+    StudyTemplate(
+        "against_baseline",
+        "Is the teacher worth it?",
+        "The same student for the same number of steps: on the text alone, and towards the teacher.",
+        arms={"text alone": {"distillation": {"mode": "hard"}}, "forward KL": {}},
+        seeds=(0, 1, 2),
+        x="train/tokens",
+    ),
+    StudyTemplate(
+        "divergences",
+        "Divergences",
+        "The same student under every loss towards the teacher, the text alone as the baseline.",
+        arms={
+            "text alone": {"distillation": {"mode": "hard"}},
+            "forward KL": {},
+            "reverse KL": {"distillation": {"mode": "reverse_kl"}},
+            "Jensen-Shannon": {"distillation": {"mode": "jensen_shannon"}},
+            "skewed KL": {"distillation": {"mode": "skewed_kl"}},
+            "total variation": {"distillation": {"mode": "total_variation"}},
+        },
+        seeds=(0, 1, 2),
+        x="train/tokens",
+    ),
+    StudyTemplate(
+        "sparse_on_text",
+        "Sparse targets on text",
+        "Sixteen entries a token in the four ways that are called top-k, against the whole distribution.",
+        arms={
+            "dense": {},
+            "counts": {"targets": {"kind": "sampled"}},
+            "unique": {"targets": {"kind": "sampled_unique"}},
+            "Gumbel": {"targets": {"kind": "gumbel"}},
+            "top-k": {"targets": {"kind": "top_k"}},
+            "top-k, rest bucket": {"targets": {"kind": "top_k", "missing": "rest"}},
+        },
+        spec={"distillation": {"mode": "forward_kl", "soft_weight": 1.0}},
+        seeds=(0, 1, 2),
+        x="train/tokens",
+    ),
+    StudyTemplate(
+        "quantised",
+        "Quantised students",
+        "Training through the rounding towards the unquantised teacher's distribution, against 16-bit weights.",
+        arms={
+            "16 bits": {},
+            "int4, by column": {"quantise": "int4_channel"},
+            "int4, blocks of 32": {"quantise": "int4_block"},
+            "8-bit floats": {"quantise": "float8"},
+        },
+        seeds=(0, 1, 2),
+    ),
+    StudyTemplate(
+        "teacher_size",
+        "Teacher's size and horizon",
+        "A smaller and a larger teacher, each over a short and a long training of the student: Gemma 3 reports that "
+        "the smaller one wins the short race and the larger one the long.",
+        arms={
+            "small, short": {"teacher": SMALL, "student_steps": 60},
+            "large, short": {"teacher": LARGE, "student_steps": 60},
+            "small, long": {"teacher": SMALL, "student_steps": 480},
+            "large, long": {"teacher": LARGE, "student_steps": 480},
+        },
+        spec={"teacher_steps": 300},
+        seeds=(0, 1, 2),
+        x="train/tokens",
+    ),
+)
+
+METRICS = (
+    MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
+    MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
+    MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the tokens it was trained on."),
+    MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
+    MetricInfo("train/feature_loss", "", "min", "Distance of the matched inner states."),
+    MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
+    MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
+    MetricInfo("distill/weight", "", None, "Weight of the teacher."),
+    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
+    MetricInfo("distill/own_batches", "", None, "Batches so far that the student wrote itself."),
+    MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
+    MetricInfo("train/flops", "FLOP", None, "Student's phase, the teacher's forward passes included."),
+    MetricInfo("student/bytes", "bytes", "min", "Student's size: 16 bits a number, matrices as quantised."),
+    MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
+    MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
+    MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
+    MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
+)
+
+
+def run(spec: Spec, ctx: Context) -> Iterator[Event]:
+    """Train the teacher, distil, evaluate; see the module's docstring."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from models_core import optim
+    from models_core.data import stdlib_text
+    from models_core.data.order import BatchOrder
+    from models_core.distill import features
+    from models_core.distill import quantise as quantisation
+    from models_core.distill.lessons import Lessons
+    from models_core.distill.objective import Objective as StudentObjective
+    from models_core.distill.targets import build_draw, describe, open_cache
+    from models_core.nn import decoder
+    from models_core.nn.sampling import sample
+    from models_core.training import backend, phases, schedules, snapshot, teachers
+    from models_core.training.pacing import Pacing
+    from models_core.training.step import compile_step, start
+
+    yield Log(backend.prepare(ctx.cache_dir))
+    text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
+    root = jax.random.key(ctx.seed)
+    needs_teacher, soft, vocabulary = spec.needs_teacher, spec.distillation, stdlib_text.VOCABULARY
+    teacher_steps = spec.teacher_steps if needs_teacher else 0
+    pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
+    order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
+    teacher_rows = vocabulary + spec.teacher_padding
+    own_vocabulary = vocabulary if spec.student_tokenizer == "bytes" else stdlib_text.ASCII_VOCABULARY
+    own_rows = own_vocabulary + spec.student_padding
+    counts = [spec.teacher.parameter_count(teacher_rows), spec.student.parameter_count(own_rows)]
+    yield Log(
+        f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; {len(text.train):,} sequences of {spec.length} "
+        f"bytes from text {text.fingerprint[:12]}."
+    )
+
+    teacher = None
+    if needs_teacher:
+        phase, state = teachers.teacher_phase(
+            spec.teacher,
+            spec.optimizer,
+            rows=teacher_rows,
+            steps=spec.teacher_steps,
+            warmup_steps=spec.warmup_steps,
+            train=text.train,
+            validation=text.validation,
+            order=order,
+            key=jax.random.fold_in(root, 0),
+        )
+        if phases.is_past(ctx, "teacher", ("teacher", "student")) and ctx.resume is not None:
+            teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
+        else:
+            trained = yield from phases.train(phase, ctx, pacing, state)
+            if trained is None:
+                return
+            teacher = trained.params
+    kept = snapshot.to_arrays(teacher, "teacher.")
+
+    sparse = spec.targets if isinstance(spec.targets, Sparse) else None
+    targets: Any = None
+    if sparse is not None and isinstance(soft, ForwardKL):
+        key = jax.random.fold_in(root, 3)
+        if sparse.cached:
+            facts = spec.model_dump(mode="json", include=set(TEACHER_FIELDS))
+            description = describe(
+                sparse,
+                teacher=teachers.training_identity(**facts, seed=ctx.seed, text=text.fingerprint),
+                tokenizer="bytes",
+                data=text.fingerprint,
+                order=order,
+                seed=ctx.seed,
+                temperature=soft.temperature,
+                vocabulary=vocabulary,
+                batch_size=spec.batch_size,
+                length=spec.length,
+                steps=spec.student_steps,
+            )
+            reader = open_cache(ctx.cache_dir, description)
+            yield Log(f"Targets from a cache of {reader.manifest.bytes_per_token():.1f} bytes a token.")
+            targets = lambda rows, index: reader.at(index)  # noqa: E731
+        else:
+            draw = build_draw(sparse, spec.teacher, key, vocabulary=vocabulary, temperature=soft.temperature)
+            targets = lambda rows, index: draw(teacher, rows, index)  # noqa: E731
+
+    lessons = Lessons(
+        StudentObjective(
+            soft,
+            spec.student,
+            spec.teacher,
+            sparse=sparse,
+            features=spec.features,
+            micro_batch=spec.micro_batch,
+            chunk=spec.loss_chunk,
+            same_tokens=spec.student_tokenizer == "bytes",
+            quantise=None if spec.quantise == "none" else spec.quantise,
+        ),
+        schedule=spec.schedule,
+        steps=spec.student_steps,
+        rows=lambda index: text.train[order.at(index)],
+        vocabulary=vocabulary,
+        seed=ctx.seed,
+        key=jax.random.fold_in(root, 4),
+        teacher=teacher,
+        sequences=spec.sequences,
+        targets=targets,
+        translate=None if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii,
+    )
+    schedule = schedules.warmup_then_decay(
+        spec.optimizer.lr, steps=spec.student_steps, warmup_steps=spec.warmup_steps, decay="cosine"
+    )
+    optimizer = optim.build(spec.optimizer, schedule)
+    projections = (
+        features.init(jax.random.fold_in(root, 5), spec.features, spec.student, spec.teacher) if spec.features else []
+    )
+    model = decoder.init(jax.random.fold_in(root, 1), spec.student, own_rows)
+    state = start({"model": model, "projections": projections}, optimizer)
+    lessons.compile(compile_step, optimizer, state)
+    validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
+    evaluate = teachers.text_evaluation(spec.student, "eval/nll", validation)
+
+    def as_used(params: Any) -> Any:
+        return params if spec.quantise == "none" else quantisation.rounded_kernels(params, spec.quantise)
+
+    student_bytes = float(quantisation.model_bytes(model, None if spec.quantise == "none" else spec.quantise))
+    phase = phases.Phase(
+        name="student",
+        offset=teacher_steps,
+        steps=spec.student_steps,
+        # Both phases, and runs without a teacher, see the same batches in the same order.
+        advance=lessons.advance,
+        metrics=STUDENT_METRICS,
+        evaluate=lambda params: evaluate(as_used(params["model"])) | {"student/bytes": student_bytes},
+        tokens_per_step=spec.batch_size * spec.length,
+        kept=lambda: kept,
+        counted=lessons.counted,
+    )
+    finished = yield from phases.train(phase, ctx, pacing, state)
+    if finished is None:
+        return
+
+    prompt = jnp.asarray(stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1])
+    student = as_used(finished.params["model"])
+    writers = [("sample.txt", student, spec.student)]
+    if teacher is not None:
+        writers.append(("teacher_sample.txt", teacher, spec.teacher))
+    for name, params, config in writers:
+        written = sample(params, config, prompt, SAMPLE_TOKENS, jax.random.fold_in(root, 2), jnp.float32(0.8))
+        yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+    yield Artifact("student.safetensors", snapshot.to_safetensors(student))

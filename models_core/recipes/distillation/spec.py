@@ -1,0 +1,196 @@
+"""The form of a distillation: what is learnt, by whom, for how long."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from models_core.distill.options import (
+    Constant,
+    Dense,
+    Features,
+    ForwardKL,
+    FromText,
+    HardLabels,
+    Mapped,
+    Objective,
+    OnPolicy,
+    Sequences,
+    Sparse,
+    Targets,
+    WeightSchedule,
+)
+from models_core.nn.configs import DecoderConfig
+from models_core.optim import AnyOptimizer
+from models_core.optim.adam import Options as Adam
+from models_core.spec import Spec as BaseSpec
+from models_core.spec import field, refuse
+
+TEACHER = DecoderConfig(
+    n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
+)
+STUDENT = DecoderConfig(
+    n_layers=2, d_model=32, n_heads=2, n_kv_heads=1, head_dim=24, d_ff=96, window=24, global_every=2
+)
+
+
+class Spec(BaseSpec):
+    """A teacher, a student, and how one learns from the other."""
+
+    distillation: Objective = field(
+        ForwardKL(), title="Distillation", help="What the student learns from.", section="Task"
+    )
+    schedule: WeightSchedule = field(
+        Constant(), title="Schedule", help="The teacher's weight over the steps.", section="Task", advanced=True
+    )
+    targets: Targets = field(
+        Dense(), title="Targets", help="How much of the teacher's distribution is used.", section="Task"
+    )
+    sequences: Sequences = field(
+        FromText(), title="Sequences", help="Whose text the student is trained on.", section="Task"
+    )
+    features: Features | None = field(
+        None, title="Feature matching", help="Follow the teacher's inner states, too.", section="Task", advanced=True
+    )
+    student_tokenizer: Literal["bytes", "ascii"] = field(
+        "bytes",
+        title="Student's tokenizer",
+        help="The teacher's is bytes; ascii has one id for all bytes above 127, so ids do not agree.",
+        section="Task",
+        advanced=True,
+    )
+    length: int = field(
+        64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task"
+    )
+    train_bytes: int = field(
+        1_000_000,
+        title="Training text",
+        help="How much source text to learn from.",
+        unit="bytes",
+        ge=10_000,
+        le=20_000_000,
+        format="bytes",
+        section="Task",
+        advanced=True,
+    )
+    teacher: DecoderConfig = field(TEACHER, title="Teacher", help="The larger model.", section="Model")
+    student: DecoderConfig = field(STUDENT, title="Student", help="The smaller model.", section="Model")
+    teacher_padding: int = field(
+        0,
+        title="Teacher's padding",
+        help="Embedding rows that no token uses.",
+        unit="rows",
+        ge=0,
+        le=65536,
+        section="Model",
+        advanced=True,
+    )
+    student_padding: int = field(
+        0,
+        title="Student's padding",
+        help="Embedding rows that no token uses.",
+        unit="rows",
+        ge=0,
+        le=65536,
+        section="Model",
+        advanced=True,
+    )
+    quantise: Literal["none", "int4_channel", "int4_block", "float8"] = field(
+        "none",
+        title="Quantise",
+        help="Round the student's matrices in training and use: int4 by column, in blocks of 32, or 8-bit floats.",
+        section="Model",
+        advanced=True,
+    )
+    optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
+    warmup_steps: int = field(
+        20,
+        title="Warm-up",
+        help="Steps over which each model's learning rate rises.",
+        unit="steps",
+        ge=0,
+        section="Optimizer",
+    )
+    teacher_steps: int = field(
+        120, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
+    )
+    student_steps: int = field(
+        120, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
+    )
+    batch_size: int = field(
+        16, title="Batch size", help="Sequences in one update.", unit="sequences", ge=1, le=4096, section="Budget"
+    )
+    micro_batch: int = field(
+        0,
+        title="Micro-batch",
+        help="Sequences at once; 0: all. Less memory, the same update.",
+        unit="sequences",
+        ge=0,
+        section="Budget",
+        advanced=True,
+    )
+    loss_chunk: int = field(
+        0,
+        title="Loss chunk",
+        help="Tokens whose logits exist at once; 0: all.",
+        unit="tokens",
+        ge=0,
+        section="Budget",
+        advanced=True,
+    )
+    eval_every: int = field(
+        40,
+        title="Evaluate every",
+        help="Steps between evaluations on held-out files.",
+        unit="steps",
+        ge=1,
+        section="Budget",
+    )
+    checkpoint_every: int = field(
+        200, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
+            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
+        rows = self.train_bytes // self.length
+        if self.batch_size > rows:
+            refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
+        if not isinstance(self.sequences, FromText) and self.sequences.prompt >= self.length:
+            refuse("sequences.prompt", f"Must be below the {self.length} tokens of a sequence.")
+        return self
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        sparse, soft = isinstance(self.targets, Sparse), not isinstance(self.distillation, HardLabels)
+        if sparse and not isinstance(self.distillation, ForwardKL):
+            refuse("targets", "Sparse targets are compared by forward KL.")
+        if isinstance(self.targets, Sparse) and self.targets.cached and not isinstance(self.sequences, FromText):
+            refuse("targets.cached", "Sequences that are written while training cannot have been cached.")
+        if isinstance(self.sequences, OnPolicy) and not soft:
+            refuse("sequences", "A student's own text teaches nothing without the teacher's judgement.")
+        if self.features is not None:
+            if sparse or not soft:
+                refuse("features", "Needs the live teacher of a dense objective.")
+            if any(s > self.student.n_layers or t > self.teacher.n_layers for s, t in self.features.layers):
+                refuse("features.layers", "Names a layer that there is not.")
+        if self.quantise != "none" and not isinstance(self.sequences, FromText):
+            refuse("quantise", "Sequences that are written while training need the student as it is.")
+        if self.student_tokenizer != "bytes":
+            if soft and not isinstance(self.distillation, Mapped):
+                refuse(
+                    "student_tokenizer",
+                    "The teacher's ids mean other things: only sorted probabilities compare across tokenizers.",
+                )
+            if not isinstance(self.sequences, FromText):
+                refuse("sequences", "Written sequences need one tokenizer for both models.")
+        return self
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher is trained in the run."""
+        if isinstance(self.targets, Sparse) and self.targets.cached:
+            return False
+        return not isinstance(self.distillation, HardLabels) or self.sequences.kind == "teacher"

@@ -1,0 +1,377 @@
+"""SALT: a small teacher for the first steps of a larger student.
+
+Trains a small decoder, then a larger one: for a share of its steps towards the small one's distribution, afterwards on
+the text alone; optimizer and learning-rate schedule run through. SALT_DS also chooses the sequences of the first stage:
+hard for an early checkpoint of the small model, yet learnable. A share of 0 is the baseline, of 1 distillation
+throughout (RKD). A reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv 2410.18779):
+weight, temperature and score are settings to sweep, not the paper's verified values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.distill.options import ForwardKL, LinearWeight, StepWeight
+from models_core.events import Artifact, Context, Event, Log
+from models_core.nn.configs import DecoderConfig
+from models_core.optim import AnyOptimizer
+from models_core.optim.adam import Options as Adam
+from models_core.spec import Spec as BaseSpec
+from models_core.spec import field, refuse
+
+VERSION = "1"
+FAMILY = "distillation"
+VALIDATION_BYTES = 40_000
+SAMPLE_PROMPT = "def "
+SAMPLE_TOKENS = 200
+PHASES = ("teacher", "student")
+STUDENT_METRICS = {
+    "loss": "train/loss",
+    "hard_loss": "train/hard_loss",
+    "soft_loss": "train/soft_loss",
+    "forward_kl": "distill/forward_kl",
+    "teacher_loss": "distill/teacher_loss",
+    "grad_norm": "optim/grad_norm",
+}
+TEACHER = DecoderConfig(
+    n_layers=2, d_model=32, n_heads=2, n_kv_heads=1, head_dim=24, d_ff=96, window=24, global_every=2
+)
+STUDENT = DecoderConfig(
+    n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
+)
+
+
+class Selection(BaseSpec):
+    """SALT_DS: the first stage sees sequences that are hard for the scorer, yet learnable."""
+
+    k: int = field(
+        10,
+        title="Top-k",
+        help="A position counts when its token is among so many of the scorer's.",
+        ge=1,
+        section="Task",
+    )
+    min_kept: int = field(
+        8, title="Least positions", help="Sequences with fewer that count are out.", unit="tokens", ge=1, section="Task"
+    )
+    scorer_share: float = field(
+        0.5, title="Scorer", help="Share of the teacher's steps after which it scores.", gt=0, le=1, section="Task"
+    )
+
+
+class Spec(BaseSpec):
+    """A small teacher, a larger student, and when the one leaves the other."""
+
+    kd_share: float = field(
+        0.17,
+        title="First stage",
+        help="Share of the student's steps with the teacher; 0: baseline.",
+        ge=0,
+        le=1,
+        section="Task",
+    )
+    decay: Literal["step", "linear"] = field(
+        "step", title="Decay", help="How the teacher's weight falls to 0 by the end of the stage.", section="Task"
+    )
+    soft_weight: float = field(
+        0.667,
+        title="Weight of the teacher",
+        help="In the first stage; the rest is the text's loss.",
+        ge=0,
+        le=1,
+        section="Task",
+    )
+    temperature: float = field(
+        0.25,
+        title="Temperature",
+        help="Of the teacher and the student; below 1 sharpens.",
+        ge=0.05,
+        le=20,
+        section="Task",
+    )
+    t_squared: bool = field(
+        False,
+        title="Times temperature squared",
+        help="Below 1 it would all but switch the teacher off.",
+        section="Task",
+        advanced=True,
+    )
+    selection: Selection | None = field(
+        None, title="Selection", help="Choose the sequences of the first stage (SALT_DS).", section="Task"
+    )
+    length: int = field(
+        64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task"
+    )
+    train_bytes: int = field(
+        1_000_000,
+        title="Training text",
+        help="How much source text to learn from.",
+        unit="bytes",
+        ge=10_000,
+        le=20_000_000,
+        format="bytes",
+        section="Task",
+        advanced=True,
+    )
+    teacher: DecoderConfig = field(TEACHER, title="Teacher", help="The small model.", section="Model")
+    student: DecoderConfig = field(STUDENT, title="Student", help="The larger model.", section="Model")
+    optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
+    warmup_steps: int = field(
+        20,
+        title="Warm-up",
+        help="Steps over which each model's learning rate rises.",
+        unit="steps",
+        ge=0,
+        section="Optimizer",
+    )
+    teacher_steps: int = field(
+        150, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
+    )
+    student_steps: int = field(
+        200, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
+    )
+    batch_size: int = field(
+        16, title="Batch size", help="Sequences in one update.", unit="sequences", ge=1, le=4096, section="Budget"
+    )
+    eval_every: int = field(
+        20,
+        title="Evaluate every",
+        help="Steps between evaluations on held-out files.",
+        unit="steps",
+        ge=1,
+        section="Budget",
+    )
+    checkpoint_every: int = field(
+        200, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
+            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
+        rows = self.train_bytes // self.length
+        if self.batch_size > rows:
+            refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
+        if self.selection and self.selection.min_kept > self.length:
+            refuse("selection.min_kept", f"A sequence has only {self.length} positions.")
+        return self
+
+    @property
+    def n_kd(self) -> int:
+        """Updates of the first stage."""
+        return round(self.kd_share * self.student_steps)
+
+
+EXAMPLES = (
+    Example("The teacher for the first 17 % of the steps", Spec(), cost_s=28),
+    Example("SALT_DS: hard but learnable sequences first", Spec(selection=Selection()), cost_s=30),
+    Example("The baseline", Spec(kd_share=0.0), cost_s=27),
+)
+
+TEMPLATES = (
+    StudyTemplate(
+        "salt",
+        "SALT, its variants and its controls",
+        "Plain training, the teacher throughout, SALT with a step and with a line, SALT_DS; and three controls: the "
+        "baseline ended at 70 % of the steps with its own schedule, the baseline with the operations that SALT spends, "
+        "and the selected sequences without a teacher. Read it over steps and over train/flops.",
+        arms={
+            "baseline": {"kd_share": 0.0},
+            "RKD": {"kd_share": 1.0},
+            "SALT step": {},
+            "SALT linear": {"decay": "linear"},
+            "SALT_DS": {"selection": {}},
+            "baseline, 70 % of the steps": {"kd_share": 0.0, "student_steps": 140},
+            # Stage one costs a forward pass of the teacher a token: about 1.7 % of this student's training at 17 %.
+            "baseline, same FLOPs": {"kd_share": 0.0, "student_steps": 203},
+            "selected, no teacher": {"selection": {}, "soft_weight": 0.0},
+        },
+        seeds=(0, 1, 2),
+        baseline="baseline",
+        x="train/flops",
+    ),
+    StudyTemplate(
+        "salt_length",
+        "How long the teacher should stay",
+        "First stages of 0 to 100 % of the student's steps.",
+        arms={f"{percent} %": {"kd_share": percent / 100} for percent in (0, 5, 10, 17, 30, 100)},
+        seeds=(0, 1, 2),
+        baseline="0 %",
+    ),
+)
+
+METRICS = (
+    MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
+    MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
+    MetricInfo("eval/nll_easy", "nats/token", "min", "On the third of tokens that are easiest for the teacher."),
+    MetricInfo("eval/nll_medium", "nats/token", "min", "On the middle third."),
+    MetricInfo("eval/nll_hard", "nats/token", "min", "On the third that is hardest for the teacher."),
+    MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
+    MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the training text."),
+    MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
+    MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
+    MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
+    MetricInfo("distill/weight", "", None, "Weight of the teacher."),
+    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
+    MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
+    MetricInfo("train/flops", "FLOP", None, "Student's training, the teacher's forward passes and the scoring."),
+    MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
+    MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
+    MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
+    MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
+)
+
+
+def run(spec: Spec, ctx: Context) -> Iterator[Event]:
+    """Train the teacher, choose sequences, train the student in two stages; see the module's docstring."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from models_core import optim
+    from models_core.data import stdlib_text
+    from models_core.data.order import BatchOrder
+    from models_core.distill import flops, salt
+    from models_core.distill.lessons import Lessons
+    from models_core.distill.objective import Objective
+    from models_core.nn import decoder
+    from models_core.nn.sampling import sample
+    from models_core.training import backend, phases, schedules, snapshot, teachers
+    from models_core.training.evaluation import build_evaluation
+    from models_core.training.pacing import Pacing
+    from models_core.training.step import TrainState, compile_step, start
+
+    yield Log(backend.prepare(ctx.cache_dir))
+    text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
+    root, vocabulary = jax.random.key(ctx.seed), stdlib_text.VOCABULARY
+    pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
+    order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
+    counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
+    yield Log(
+        f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; the first stage has {spec.n_kd} of "
+        f"{spec.student_steps} steps; text {text.fingerprint[:12]}."
+    )
+
+    scorer: dict[str, Any] = {}
+    scorer_at = max(1, round(spec.selection.scorer_share * spec.teacher_steps)) if spec.selection else -1
+
+    def remember(state: TrainState, updates: int) -> None:
+        if updates == scorer_at:
+            scorer.update(snapshot.to_arrays(state.params, "scorer."))
+
+    phase, state = teachers.teacher_phase(
+        spec.teacher,
+        spec.optimizer,
+        rows=vocabulary,
+        steps=spec.teacher_steps,
+        warmup_steps=spec.warmup_steps,
+        train=text.train,
+        validation=text.validation,
+        order=order,
+        key=jax.random.fold_in(root, 0),
+        watch=remember,
+        kept=lambda: scorer,
+    )
+    selected = None
+    if ctx.resume and phases.is_past(ctx, "teacher", PHASES):
+        teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
+        selected = ctx.resume.arrays.get("selected")
+    else:
+        fresh = state.params
+        if ctx.resume:
+            scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
+        trained = yield from phases.train(phase, ctx, pacing, state)
+        if trained is None:
+            return
+        teacher = trained.params
+        if spec.selection and spec.n_kd:
+            early = snapshot.from_arrays(scorer, jax.eval_shape(lambda: fresh), "scorer.")
+            found = salt.score_rows(
+                early, spec.teacher, text.train, k=spec.selection.k, min_kept=spec.selection.min_kept
+            )
+            selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
+    scoring = 0.0
+    if selected is not None:
+        cost = flops.forward_per_token(spec.teacher, vocabulary=vocabulary, length=spec.length)
+        scoring = cost * len(text.train) * spec.length
+        yield Log(f"The first stage sees {len(selected):,} of {len(text.train):,} sequences.")
+    first_order = None if selected is None else BatchOrder(ctx.seed, len(selected), spec.batch_size)
+
+    def rows(index: int) -> np.ndarray:
+        if selected is not None and first_order is not None and index < spec.n_kd:
+            chosen: np.ndarray = text.train[selected[first_order.at(index)]]
+            return chosen
+        rows: np.ndarray = text.train[order.at(index)]
+        return rows
+
+    schedules_of: dict[str, StepWeight | LinearWeight] = {
+        "step": StepWeight(until=spec.kd_share),
+        "linear": LinearWeight(until=spec.kd_share),
+    }
+    divergence = ForwardKL(temperature=spec.temperature, t_squared=spec.t_squared, soft_weight=spec.soft_weight)
+    lessons = Lessons(
+        Objective(divergence, spec.student, spec.teacher),
+        schedule=schedules_of[spec.decay],
+        steps=spec.student_steps,
+        rows=rows,
+        vocabulary=vocabulary,
+        seed=ctx.seed,
+        key=jax.random.fold_in(root, 4),
+        teacher=teacher,
+    )
+    schedule = schedules.warmup_then_decay(
+        spec.optimizer.lr, steps=spec.student_steps, warmup_steps=spec.warmup_steps, decay="cosine"
+    )
+    optimizer = optim.build(spec.optimizer, schedule)
+    model = decoder.init(jax.random.fold_in(root, 1), spec.student, vocabulary)
+    state = start({"model": model, "projections": []}, optimizer)
+    lessons.compile(compile_step, optimizer, state)
+
+    # Which tokens are hard is the finished teacher's judgement, once; it is not asked again after the first stage.
+    third = salt.terciles(salt.judge_rows(teacher, spec.teacher, text.validation, k=1)[0])
+    scale = third.size / np.bincount(third.reshape(-1), minlength=3)
+
+    def sums(params: Any, batch: Any, thirds: Any, valid: Any) -> tuple[dict[str, Any], Any]:
+        logits = decoder.apply(params["model"], spec.student, batch[:, :-1]).astype(jnp.float32)
+        chosen = jnp.take_along_axis(logits, batch[:, 1:, None], axis=-1)[..., 0]
+        losses = (jax.nn.logsumexp(logits, axis=-1) - chosen) * valid[:, None]
+        right = (jnp.argmax(logits, axis=-1) == batch[:, 1:]).astype(jnp.float32) * valid[:, None]
+        found = {"eval/nll": jnp.sum(losses), "eval/accuracy": jnp.sum(right)}
+        for place, name in enumerate(("easy", "medium", "hard")):
+            found[f"eval/nll_{name}"] = jnp.sum(jnp.where(thirds == place, losses, 0.0)) * np.float32(scale[place])
+        return found, jnp.sum(valid) * losses.shape[1]
+
+    evaluate = build_evaluation(sums, batch_size=64)
+    kept = snapshot.to_arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
+
+    def counted(updates: int) -> dict[str, float]:
+        values = lessons.counted(updates)
+        return values | {"train/flops": values["train/flops"] + scoring}
+
+    finished = yield from phases.train(
+        phases.Phase(
+            name="student",
+            offset=spec.teacher_steps,
+            steps=spec.student_steps,
+            advance=lessons.advance,
+            metrics=STUDENT_METRICS,
+            evaluate=lambda params: evaluate(params, text.validation, third),
+            tokens_per_step=spec.batch_size * spec.length,
+            kept=lambda: kept,
+            counted=counted,
+        ),
+        ctx,
+        pacing,
+        state,
+    )
+    if finished is None:
+        return
+    prompt = jnp.asarray(stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1])
+    student = finished.params["model"]
+    written = sample(student, spec.student, prompt, SAMPLE_TOKENS, jax.random.fold_in(root, 2), jnp.float32(0.8))
+    yield Artifact("sample.txt", stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+    yield Artifact("student.safetensors", snapshot.to_safetensors(student))

@@ -1,0 +1,5 @@
+"""Doors to alert rules and webhooks."""
+
+from stillroom.alerts.api import rules, webhooks
+
+doors = (rules.door, webhooks.door)

@@ -1,0 +1,1 @@
+"""Writing rules and webhooks, looking for what they ask, delivering what was found."""

@@ -1,0 +1,1 @@
+"""What clients read, as MLflow renders it."""

@@ -1,0 +1,78 @@
+"""Going on with a run that a script logs: a new writer, a new epoch, the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from stillroom.core.errors import Conflict
+from stillroom.runs.lifecycle import State
+from stillroom.runs.models import Attempt, Run, RunEvent, RunFence, RunLease
+from stillroom.runs.services.transition import lock_runs, run_transition
+
+REOPENED = "external.reopened"
+KEEP_ALL = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The epoch to write in, its last stored batch, and how far the epoch before it had come."""
+
+    epoch: int
+    last_seq: int
+    previous_epoch: int
+    previous_last_seq: int
+
+
+def external_run_reopen(
+    *, run: Run, actor: str, writer: str, after_epoch: int | None, step: int | None, lease_s: int
+) -> Reopened:
+    """Open the next epoch of an external run for `writer`; the same writer asking again gets the same answer.
+
+    step: points of earlier epochs past it are not shown any more; None keeps all. Raises Conflict: run.managed,
+    run.taken_over. One transaction under the run's lock; announces the run when its state changes.
+    """
+    (run,) = lock_runs([run.id])
+    if not run.external:
+        raise Conflict("Only a run that a script logs is reopened. Use retry.", code="run.managed")
+    lease = RunLease.objects.select_for_update().get(run=run)
+    fence = RunFence.objects.select_for_update().get(run=run)
+    if lease.incarnation == writer and run.state == State.RUNNING:
+        event = RunEvent.objects.filter(run=run, epoch=run.epoch, code=REOPENED).first()
+        if event is not None:
+            before = event.detail
+            return Reopened(fence.epoch, fence.last_seq, before["epoch"], before["last_seq"])
+    if after_epoch is not None and run.epoch != after_epoch:
+        message = f"Another writer has gone on with this run: it is at epoch {run.epoch}, not {after_epoch}."
+        raise Conflict(message, code="run.taken_over", epoch=run.epoch)
+    previous, stored, now = run.epoch, fence.last_seq, timezone.now()
+    Attempt.objects.filter(run=run, epoch=previous, ended_at=None).update(ended_at=now, outcome="superseded")
+    run_transition(
+        run,
+        to=State.RUNNING,
+        actor=actor,
+        code=REOPENED,
+        message="A script goes on with this run.",
+        next_epoch=True,
+        detail={"epoch": previous, "last_seq": stored, "writer": writer},
+        ended_at=None,
+        reason_code="",
+        reason="",
+        attempt=run.attempt + 1,
+    )
+    RunFence.objects.filter(run=run).update(epoch=run.epoch, open=True, last_seq=0, last_hash=None)
+    lease.epoch, lease.incarnation, lease.lease_until = run.epoch, writer, now + timedelta(seconds=lease_s)
+    lease.save(update_fields=["epoch", "incarnation", "lease_until"])
+    Attempt.objects.create(
+        tenant_id=run.tenant_id,
+        run=run,
+        epoch=run.epoch,
+        number=run.attempt,
+        resume_step=KEEP_ALL if step is None else step,
+        assigned_at=now,
+        claimed_at=now,
+        started_at=now,
+    )
+    return Reopened(run.epoch, 0, previous, stored)

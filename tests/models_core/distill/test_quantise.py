@@ -1,0 +1,50 @@
+"""Rounded weights: codes, bounds, gradients and sizes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models_core.distill import quantise
+
+FORMATS: list[quantise.Format] = ["int4_channel", "int4_block", "float8"]
+
+
+def weights(rows: int = 70) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(size=(rows, 5)), jnp.float32).at[:, 2].set(0.0)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rounding_twice_is_rounding_once_and_zero_stays_zero(kind: quantise.Format) -> None:
+    once = quantise.rounded(weights(), kind)
+    np.testing.assert_allclose(quantise.rounded(once, kind), once, atol=1e-6)
+    assert np.all(np.asarray(once)[:, 2] == 0)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_gradient_passes_straight_through(kind: quantise.Format) -> None:
+    grad = jax.grad(lambda w: jnp.sum(3 * quantise.rounded(w, kind)))(weights())
+    np.testing.assert_array_equal(grad, 3.0)
+
+
+def test_codes_are_in_range_and_errors_are_at_most_half_a_step_finer_in_blocks() -> None:
+    for block in (0, quantise.BLOCK):
+        codes, step = quantise.encode(weights(), block=block)
+        assert np.abs(codes).max() == 7
+        error = np.abs(quantise.decode(codes, step, 70) - weights())
+        bound = np.repeat(np.asarray(step)[:, 0], codes.shape[1], axis=0)[:70] / 2
+        assert np.all(error <= bound + 1e-6)
+    whole, blocks = (quantise.encode(weights(), block=block)[1] for block in (0, quantise.BLOCK))
+    assert np.all(np.asarray(blocks) <= np.asarray(whole))
+
+
+def test_many_bits_give_the_weights_back() -> None:
+    np.testing.assert_allclose(quantise.decode(*quantise.encode(weights(), bits=20), 70), weights(), atol=1e-5)
+
+
+def test_sizes_by_hand() -> None:
+    assert quantise.stored_bytes(64, 10, "int4_channel") == 320 + 20
+    assert quantise.stored_bytes(64, 10, "int4_block") == 320 + 40
+    assert quantise.stored_bytes(64, 10, "float8") == 640 + 20
