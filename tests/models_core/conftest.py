@@ -29,7 +29,6 @@ ARRAY_MODULES = (
     "nn.norms",
     "nn.resnet",
     "nn.sampling",
-    "nn.segments",
     "nn.vision",
     "nn.vit",
     "training",
