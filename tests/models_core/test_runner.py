@@ -35,7 +35,7 @@ class ListSink:
 
 
 def request_for(run: Callable[[Spec, Context], Iterator[Event]]) -> runner.Request:
-    recipe = Recipe("made", "1", "Made", "", "optimizer", Spec, (), (), run)
+    recipe = Recipe("made", "1", "Made", "", "optimizer", Spec, (), (), (), run)
     return runner.Request(recipe, Spec(), seed=5)
 
 

@@ -38,7 +38,7 @@ def test_tensorboard_point_for_point(bench: Bench, tmp_path: Path) -> None:
     (run,) = bench.runs()
     assert (run["name"], run["state"]) == ("one", "SUCCEEDED")
     assert bench.points(run["id"], "train/loss")[:500] == [(n * 3, float(value)) for n, value in enumerate(values)]
-    assert times(bench, run["id"], "train/loss")[:500] == [1.7e9 + n / 7 for n in range(500)]
+    assert times(bench, run["id"], "train/loss")[:500] == [round(1.7e9 + n / 7, 6) for n in range(500)], "microseconds"
     assert bench.points(run["id"], "new") == [(n, float(np.float32(float(v) * 2))) for n, v in enumerate(values)]
     metrics = bench.cast.mel.http.get(f"/runs/{run['id']}").body["metrics"]
     assert (metrics["train/loss"]["n"], metrics["train/loss"]["last"]) == (501, "NaN")
