@@ -1,8 +1,7 @@
 """Points as compressed columns: delta, byte shuffle, zstd. Values that fit float32 exactly are kept as float32.
 
-Layout before compression: version (u8), flags (u8), count (u32), first step (i64), first time (i64, microseconds),
-then the
-shuffled bytes of step deltas (i64), time deltas (i64) and values (f4 or f8). Times are rounded to microseconds.
+Layout before compression: version (u8), flags (u8), count (u32), first step (i64), first time (i64, microseconds), then
+the shuffled bytes of step deltas (i64), time deltas (i64) and values (f4 or f8). Times are rounded to microseconds.
 """
 
 from __future__ import annotations
@@ -59,16 +58,24 @@ class Points:
         )
 
 
+def micros(times: Floats) -> Ints:
+    """Seconds as the nearest whole microseconds, which is what is stored."""
+    # Apart: the product of a whole time of today and a million would itself be rounded, to a quarter of a microsecond.
+    whole = np.floor(times)
+    rounded: Ints = whole.astype(np.int64) * 1_000_000 + np.rint((times - whole) * 1e6).astype(np.int64)
+    return rounded
+
+
 def encode(points: Points) -> bytes:
     """Compress at least one point."""
-    micros = np.rint(points.time * 1e6).astype(np.int64)
+    micro = micros(points.time)
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = points.value.astype(np.float32)
         fits = bool(np.array_equal(narrow.astype(np.float64), points.value, equal_nan=True))
         # Differences of int64 may wrap around; the cumulative sum wraps back.
-        steps, times = np.diff(points.step), np.diff(micros)
+        steps, times = np.diff(points.step), np.diff(micro)
     values = narrow.view(np.uint8) if fits else points.value.view(np.uint8)
-    head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micros[0]))
+    head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micro[0]))
     body = _shuffle(steps.view(np.uint8), 8) + _shuffle(times.view(np.uint8), 8) + _shuffle(values, 4 if fits else 8)
     return _compressor().compress(head + body)
 
@@ -83,11 +90,11 @@ def decode(blob: bytes | memoryview) -> Points:
     at = _HEAD.size
     deltas = (n - 1) * 8
     steps = _unshuffle(raw[at : at + deltas], 8).view(np.int64)
-    micros = _unshuffle(raw[at + deltas : at + 2 * deltas], 8).view(np.int64)
+    changes = _unshuffle(raw[at + deltas : at + 2 * deltas], 8).view(np.int64)
     values = _unshuffle(raw[at + 2 * deltas :], width).view(np.float32 if width == 4 else np.float64)
     with np.errstate(over="ignore"):
         step = np.cumsum(np.concatenate(([step0], steps)), dtype=np.int64)
-        micro = np.cumsum(np.concatenate(([micro0], micros)), dtype=np.int64)
+        micro = np.cumsum(np.concatenate(([micro0], changes)), dtype=np.int64)
     return Points(step, values.astype(np.float64), micro / 1e6)
 
 
