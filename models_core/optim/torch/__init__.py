@@ -16,6 +16,7 @@ from models_core.optim.torch.rmsprop import RMSProp
 from models_core.optim.torch.s_adagrad import SAdaGrad
 from models_core.optim.torch.s_shampoo import SShampoo
 from models_core.optim.torch.sgd import SGD
+from models_core.optim.torch.shampoo import Shampoo
 from models_core.optim.torch.sonew import SONew
 
-__all__ = ["OGD", "SGD", "AdaGrad", "Adam", "Lion", "RMSProp", "SAdaGrad", "SONew", "SShampoo"]
+__all__ = ["OGD", "SGD", "AdaGrad", "Adam", "Lion", "RMSProp", "SAdaGrad", "SONew", "SShampoo", "Shampoo"]

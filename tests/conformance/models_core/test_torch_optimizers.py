@@ -21,6 +21,11 @@ CLASSES = {cls.kind(): cls for cls in vars(twins).values() if isinstance(cls, ty
 SHAPES = {"scalar": (), "vector": (7,), "matrix": (6, 5), "unit": (1, 4), "kernel": (3, 2, 2, 4), "empty": (0, 3)}
 # float64, one step after the other from the same gradients.
 STEPWISE = 1e-9
+# What makes the two comparable: see `options_of`.
+LIKE: dict[str, dict[str, Any]] = {
+    "sonew": {"order": "row_major", "eps": 1e-4},
+    "shampoo": {"epsilon": 1e-4},
+}
 # Options that change what is computed, beside the defaults.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "sgd": [{"nesterov": True, "weight_decay": 0.1}, {"momentum": 0.0}],
@@ -31,6 +36,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"rank": 1, "beta2": 0.9, "epsilon": 1e-4, "tail_decay": "sqrt_beta2", "ridge": "update"},
         {"rank": 3, "beta2": 0.9, "epsilon": 1e-4, "update_every": 2, "graft": "none", "momentum": 0.0},
         {"max_axis": 3},
+    ],
+    "shampoo": [
+        {"block_size": 2, "update_every": 2, "beta2": 0.9, "epsilon": 1e-4, "epsilon_scale": "relative"},
+        {"beta2": 1.0, "graft": "none", "beta1": 0.0, "epsilon": 1e-3, "merge_dims": 6},
+        {"start_step": 2, "graft": "rmsprop_normalized", "momentum": "average", "epsilon": 1e-3},
+        {"graft": "rmsprop", "momentum": "nesterov", "epsilon": 1e-3, "weight_decay": 0.1, "bias_correction": False},
+        {"graft": "sgd", "epsilon": 1e-3},
     ],
     "sonew": [
         {"band": 0, "graft": "none"},
@@ -52,7 +64,7 @@ def named(case: Any) -> str:
 
 def options_of(name: str, given: dict[str, Any]) -> optim.OptimizerOptions:
     # Both chains run as memory lies; tiny epsilons make rounding decide and are refused comparison.
-    base = {"kind": name} | ({"order": "row_major", "eps": 1e-4} if name == "sonew" else {})
+    base = {"kind": name} | LIKE.get(name, {})
     return optim.optimizers()[name].parse(base | given)
 
 
