@@ -14,7 +14,7 @@ class SShampoo(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         state["square"] = torch.zeros_like(gradient)
         if options.momentum > 0:
             state["velocity"] = torch.zeros_like(gradient)

@@ -15,7 +15,7 @@ class Shampoo(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         if options.beta1 > 0:
             state["mean"] = torch.zeros_like(gradient)
         if options.graft not in ("sgd", "none"):

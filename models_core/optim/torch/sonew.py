@@ -24,7 +24,7 @@ class SONew(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         dtype = gradient.dtype if gradient.dtype == torch.float64 else getattr(torch, options.statistics)
         size, device = gradient.numel(), gradient.device
         state["mean"] = torch.zeros(size, dtype=dtype, device=device)
