@@ -54,7 +54,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         # Rank 1: directions of no mass, which the ridge would raise, are any library's choice.
         {"rank": 1, "beta2": 0.9, "epsilon": 1e-4, "tail_decay": "sqrt_beta2", "ridge": "update"},
         {"rank": 3, "beta2": 0.9, "epsilon": 1e-4, "update_every": 2, "graft": "none", "momentum": 0.0},
-        {"max_axis": 3},
+        {"max_axis": 3, "momentum_kind": "average"},
+        {"block_size": 3, "merge_dims": 4, "rank": 2, "vectors": "graft", "start_step": 1, "epsilon": 1e-4},
     ],
     "shampoo": [
         {"block_size": 2, "update_every": 2, "beta2": 0.9, "epsilon": 1e-4, "epsilon_scale": "relative"},
