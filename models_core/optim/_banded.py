@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from models_core.optim._elimination import coefficient, predictors, survivors
+from models_core.optim._elimination import predictors, survivors
 
 if TYPE_CHECKING:
     from jax import Array
@@ -136,8 +136,7 @@ def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = Tr
 
     def bold() -> Array:
         """As if no edge had to go: NaN reaches the result where one has to."""
-        psi = _coefficients(flat[0], flat[1:-1], length, columns)
-        c = _remaining(flat[0], flat[1:-1], psi, length)
+        psi, c = predictors(flat[0], flat[1:-1], length, columns, sound=_positive, less=_less, stored=_stored)
         return _applied(psi, jnp.where(c > gamma * flat[0][:length], c, jnp.nan), flat[-1], columns)
 
     def careful() -> Array:
@@ -171,26 +170,6 @@ def _less(x: Array, y: Array, z: Array) -> Array:
     return x - y * z
 
 
-def _coefficients(a: Array, edges: list[Array], length: int, stride: int) -> dict[int, Array]:
-    """psi by neighbour, each in one fused loop; NaN where a variance divided by is not positive."""
-
-    psi: dict[int, Array] = {}
-    for place in range(len(edges), 0, -1):
-        found = coefficient(a, edges, psi, place, length, stride, unsound=_positive, less=_less)
-        # Without the barriers the compiler would repeat the elimination wherever a coefficient is read, and store
-        # intermediate values that the eliminations have in common: both cost more than they save.
-        a, edges, psi[place] = _stored((a, edges, found))
-    return psi
-
-
-def _remaining(a: Array, edges: list[Array], psi: dict[int, Array], length: int) -> Array:
-    """c, the variance of each entry that its upper neighbours leave."""
-    c = a[:length]
-    for k, p in psi.items():
-        c = c - p * edges[k - 1][:length]
-    return c
-
-
 def _applied(psi: dict[int, Array], c: Array, m: Array, stride: int) -> Array:
     """L diag(1/c) L^T m without its first band * stride entries."""
 
@@ -216,8 +195,7 @@ def _after_cuts(
     band = len(edges)
     # Edges of entry j go by what is found at j .. j + band.
     taller = length + band * stride if rule != "reweight" else length
-    psi = predictors(a, edges, taller, stride, unsound=_positive, less=_less)
-    c = _remaining(a, edges, psi, taller)
+    psi, c = predictors(a, edges, taller, stride, sound=_positive, less=_less, stored=_stored)
     good = _stored(c > gamma * a[:taller])
     if rule == "reweight":
         explained, diagonal = a[:length] - c, a[:length]
@@ -232,8 +210,7 @@ def _after_cuts(
     kept = survivors(whole, rule, band, reach, stride)
     remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
     remaining = _stored(remaining)
-    psi = predictors(a[:reach], remaining, length, stride, unsound=_positive, less=_less)
-    c = _remaining(a[:reach], remaining, psi, length)
+    psi, c = predictors(a[:reach], remaining, length, stride, sound=_positive, less=_less, stored=_stored)
     # What is unsound after the cut is so by rounding alone: it stands on its own.
     sound = c > gamma * a[:length]
     return {k: jnp.where(sound, p, 0) for k, p in psi.items()}, jnp.where(sound, c, a[:length])
