@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from models_core.optim._elimination import predictors, survivors
-from models_core.optim.sonew import Options
+from models_core.optim.sonew import RESEARCH_FLOOR, UNIT_EPS, Options
 from models_core.optim.torch._twin import State, Twin, Update
 
 # Entries at once: fewer stay nearer to the core, more spread the cost of calling some dozens of operations (measured).
@@ -31,6 +31,8 @@ class SONew(Twin):
         state["square"] = torch.zeros(size, dtype=dtype, device=device)
         for k in range(1, options.band + 1):
             state[f"coupling{k}"] = torch.zeros(size, dtype=dtype, device=device)
+        if options.graft == "rmsprop_normalized":
+            state["unit"] = torch.zeros(size, dtype=dtype, device=device)
 
     def direction(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> Update:
         g = gradient.reshape(-1)
@@ -49,13 +51,17 @@ class SONew(Twin):
             return Update(m * mean_weight / ((v * square_weight).sqrt_() + options.graft_eps))
         # X scales as 1/H: the bias correction of H is taken out of the loop, and out of epsilon.
         ridge = options.eps / square_weight
-        if options.eps_scale == "relative":
-            rows = v.clone()
-            for k, coupling in enumerate(e, start=1):
-                rows += coupling.abs()
-                rows[k:] += coupling[: max(len(rows) - k, 0)].abs()
-            ridge = max(options.eps * float(rows.max()), torch.finfo(g.dtype).tiny)
+        if options.eps_scale != "absolute":
+            floor = RESEARCH_FLOOR if options.eps_scale == "research" else torch.finfo(g.dtype).tiny
+            ridge = max(ridge * square_weight * float(_row_sums(options, v, e).max()), floor / square_weight)
         gamma = torch.finfo(state["square"].dtype).eps if options.gamma is None else options.gamma
+        if options.edge_rule == "floor":
+            gamma = 2 * torch.finfo(g.dtype).eps
+        q = g
+        if options.graft == "rmsprop_normalized":
+            q = g / (torch.linalg.vector_norm(g) + UNIT_EPS)
+            _average(state["unit"], q, q, options.beta2)
+            q = q / state["unit"].to(g.dtype).sqrt().add_(options.graft_eps)
         u = torch.empty_like(g)
         length_squared = own_squared = 0.0
         done = 0
@@ -69,7 +75,7 @@ class SONew(Twin):
             if options.graft != "none":
                 own_squared += float(torch.dot(part, part))
                 length_squared += _graft_squared(
-                    options, g[done:ready], m[done:ready], v[done:ready], mean_weight, square_weight
+                    options, q[done:ready], m[done:ready], v[done:ready], mean_weight, square_weight
                 )
             done = ready
         if options.graft == "none":
@@ -108,11 +114,11 @@ def _average(old: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None, beta: f
 def _graft_squared(
     options: Options, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, mean_weight: float, square_weight: float
 ) -> float:
-    """The squared norm of the grafted method's step in one piece."""
+    """The squared norm of the grafted method's step in one piece; g is that step where it has its own statistics."""
     match options.graft:
         case "none":
             return 0.0
-        case "sgd":
+        case "sgd" | "rmsprop_normalized":
             return float(torch.dot(g, g))
         case "momentum":
             return mean_weight**2 * float(torch.dot(m, m))
@@ -122,6 +128,18 @@ def _graft_squared(
             root = v.sqrt().add_(options.graft_eps / outside)
             step = torch.div(g if options.graft == "rmsprop" else m, root, out=root)
             return ((1.0 if options.graft == "rmsprop" else mean_weight) / outside) ** 2 * float(torch.dot(step, step))
+
+
+def _row_sums(options: Options, a: torch.Tensor, couplings: list[torch.Tensor]) -> torch.Tensor:
+    """The absolute row sums of the banded matrix; "research" counts one neighbour a row, the last one written."""
+    sums = a.clone()
+    for k, b in enumerate(couplings, start=1):
+        # The last k couplings have no neighbour.
+        count = max(len(a) - k, 0)
+        for place in (slice(0, count), slice(len(a) - count, len(a))):
+            size = b[:count].abs()
+            sums[place] = (sums if options.eps_scale == "relative" else a)[place] + size
+    return sums
 
 
 def _less(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -191,9 +209,14 @@ def _after_cuts(
     def solved(edges: list[torch.Tensor], length: int) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
         return predictors(a, edges, length, 1, sound=sound_, less=_less)
 
-    psi, c = solved(edges, length + band if rule != "reweight" else length)
+    psi, c = solved(edges, length if rule in ("reweight", "floor") else length + band)
     good = c > gamma * a[: len(c)]
     diagonal = a[:length]
+    if rule == "floor":
+        # What is no number has no coefficients to keep.
+        known = torch.isfinite(c)
+        floored = torch.maximum(c, gamma * diagonal)
+        return {k: torch.where(known, p, 0.0) for k, p in psi.items()}, torch.where(known, floored, diagonal)
     if rule == "reweight":
         explained, unit = diagonal - c, torch.finfo(c.dtype).eps
         shrunk = ~good & (explained > 0)

@@ -70,6 +70,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"graft": "rmsprop", "vectors": "adam"},
         {"graft": "momentum", "eps_scale": "relative", "eps": 1e-3},
         {"band": 2, "graft": "sgd", "eps": 1e-3},
+        {"graft": "rmsprop_normalized", "eps_scale": "research", "eps": 1e-3, "vectors": "adam", "gamma": 0.0},
+        {"band": 3, "edge_rule": "floor", "eps_scale": "research", "eps": 1e-2},
         {"band": 2, "edge_rule": "isolate", "gamma": 0.2, "eps": 1e-4},
         {"band": 3, "edge_rule": "minimal_cut", "gamma": 0.2, "eps": 1e-4},
         {"band": 2, "edge_rule": "reweight", "gamma": 0.2, "eps": 1e-4, "graft": "none"},
