@@ -1,6 +1,7 @@
 """Cost of every optimizer against Adam: CPU time of the update alone and of a whole training step.
 
-One network of about a million parameters (784-1000-250-10, tanh), batches of 256 made-up images; in JAX everything is
+One network of about a million parameters (784-1000-250-10, tanh), batches of 1,000 made-up images, the batch of SONew's
+autoencoder experiments; in JAX everything is
 compiled and states are donated, in PyTorch everything is eager and Adam is torch.optim's, default or fused. Batches and
 gradients take turns: the same one again and again would make every coupling singular. CPU time of the
 process, so that other programs on the machine count little; Adam and the other optimizer
@@ -10,7 +11,8 @@ alternate, and the median of several rounds is printed.
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
     python benchmarks/optimizer_step.py --framework torch    PyTorch, against torch.optim.Adam
     python benchmarks/optimizer_step.py --framework torch --fused   the same against its fused form
-    python benchmarks/optimizer_step.py --hidden 3000 2000          another size: about 8 million parameters
+    python benchmarks/optimizer_step.py --hidden 3000 2500          another size: about 10 million parameters
+    python benchmarks/optimizer_step.py --batch 256                 another batch: the update weighs more
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import optax
 from models_core import optim
 
 SIZES = [784, 1000, 250, 10]
-BATCH = 256
+BATCH = [1000]
 # Batches in turn: more than the widest band couples.
 TURNS = 16
 ROUNDS = 7
@@ -68,8 +70,8 @@ def stretch(advance: Callable[[Any], Any], carry: Any) -> tuple[float, Any]:
 
 def batches() -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
-    x = generator.uniform(size=(TURNS, BATCH, SIZES[0])).astype(np.float32)
-    return x, generator.integers(0, SIZES[-1], (TURNS, BATCH))
+    x = generator.uniform(size=(TURNS, BATCH[0], SIZES[0])).astype(np.float32)
+    return x, generator.integers(0, SIZES[-1], (TURNS, BATCH[0]))
 
 
 class Timed:
@@ -181,7 +183,9 @@ def main() -> None:
     parser.add_argument("--framework", choices=["jax", "torch"], default="jax")
     parser.add_argument("--fused", action="store_true", help="compare with torch's fused Adam")
     parser.add_argument("--hidden", type=int, nargs="+", help="sizes of the hidden layers")
+    parser.add_argument("--batch", type=int, default=BATCH[0], help="examples in a step")
     arguments = parser.parse_args()
+    BATCH[0] = arguments.batch
     if arguments.hidden:
         SIZES[1:-1] = arguments.hidden
     adam: Timed | TimedTorch

@@ -11,19 +11,23 @@ then solved again on it. Dropping j's upper edges alone would, from band 2 on, l
     isolate       every edge of j
     reweight      no edge: H[I,j] shrinks until c_j is the rounding unit times a_j (a reconstruction; the optimality
                   condition then holds only where nothing shrank)
+    floor         no edge: c_j is raised to two rounding units of a_j (the authors' banded research code, whose gamma
+                  this then is)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from models_core.optim._elimination import coefficient, predictors, survivors
+from models_core.optim._elimination import predictors, survivors
 
 if TYPE_CHECKING:
     from jax import Array
 
 T = TypeVar("T")
-EdgeRule = Literal["minimal_cut", "isolate", "reweight"]
+# Entries solved at once: their couplings and coefficients stay near the core.
+_PIECE = 1 << 16
+EdgeRule = Literal["minimal_cut", "isolate", "reweight", "floor"]
 Order = Literal["fan_in", "row_major"]
 
 
@@ -47,6 +51,13 @@ def shift(x: Array, by: int, fill: float, order: Order = "fan_in") -> Array:
         preceding = jnp.concatenate([edge, columns[by:, :-1]], axis=1)
         moved = jnp.concatenate([preceding, columns[:by]], axis=0)
     return moved.reshape(x.shape)
+
+
+def floor_of(dtype: Any) -> float:
+    """The least share of its variance that an entry keeps under the rule "floor"."""
+    import numpy as np
+
+    return 2 * float(np.finfo(dtype).eps)
 
 
 def to_chain(x: Array, order: Order) -> Array:
@@ -74,6 +85,8 @@ def precondition(
 
     if not couplings:
         return m / a
+    if rule == "floor":
+        gamma = floor_of(a.dtype)
     if len(couplings) == 1 and rule == "minimal_cut":
         return _tridiagonal(a, couplings[0], m, gamma, order)
     band = len(couplings)
@@ -131,25 +144,48 @@ def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = Tr
 
     band = len(tall) - 2
     rows, columns = tall[0].shape
-    flat = [x.reshape(-1) for x in tall]
-    length = (rows - 2 * band) * columns
-
-    def bold() -> Array:
-        """As if no edge had to go: NaN reaches the result where one has to."""
-        psi = _coefficients(flat[0], flat[1:-1], length, columns)
-        c = _remaining(flat[0], flat[1:-1], psi, length)
-        return _applied(psi, jnp.where(c > gamma * flat[0][:length], c, jnp.nan), flat[-1], columns)
-
-    def careful() -> Array:
-        psi, c = _after_cuts(flat[0], flat[1:-1], gamma, rule, length, columns)
-        return _applied(psi, c, flat[-1], columns)
-
+    inner = rows - 3 * band
     if not large:
         # Two ways through little data would mostly cost compilation.
-        return careful().reshape(rows - 3 * band, columns)
-    quick = bold()
-    u: Array = jax.lax.cond(jnp.isfinite(jnp.sum(quick)), lambda: quick, careful)
-    return u.reshape(rows - 3 * band, columns)
+        return _careful(tall, gamma, rule)
+    # Rows at once: few enough to stay in the cache, many against the 3 band that neighbours share.
+    piece = max(_PIECE // columns, 8 * band)
+    if inner <= piece:
+        return _quick_or_careful(tall, gamma, rule)
+
+    def body(i: Array, u: Array) -> Array:
+        # The last piece overlaps the one before it.
+        start = jnp.minimum(i * piece, inner - piece)
+        part = [jax.lax.dynamic_slice_in_dim(x, start, piece + 3 * band) for x in tall]
+        solved = _quick_or_careful(part, gamma, rule)
+        return jax.lax.dynamic_update_slice_in_dim(u, solved, start, 0)
+
+    result: Array = jax.lax.fori_loop(0, -(-inner // piece), body, jnp.zeros((inner, columns), tall[0].dtype))
+    return result
+
+
+def _quick_or_careful(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
+    """As if no edge had to go, and only where that fails again with the edges that have to."""
+    import jax
+    import jax.numpy as jnp
+
+    band = len(tall) - 2
+    rows, columns = tall[0].shape
+    flat = [x.reshape(-1) for x in tall]
+    length = (rows - 2 * band) * columns
+    psi, c = predictors(flat[0], flat[1:-1], length, columns, sound=_positive, less=_less, stored=_stored)
+    quick = _applied(psi, jnp.where(c > gamma * flat[0][:length], c, jnp.nan), flat[-1], columns)
+    quick = quick.reshape(rows - 3 * band, columns)
+    u: Array = jax.lax.cond(jnp.isfinite(jnp.sum(quick)), lambda: quick, lambda: _careful(tall, gamma, rule))
+    return u
+
+
+def _careful(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
+    band = len(tall) - 2
+    rows, columns = tall[0].shape
+    flat = [x.reshape(-1) for x in tall]
+    psi, c = _after_cuts(flat[0], flat[1:-1], gamma, rule, (rows - 2 * band) * columns, columns)
+    return _applied(psi, c, flat[-1], columns).reshape(rows - 3 * band, columns)
 
 
 def _stored(values: T) -> T:
@@ -169,26 +205,6 @@ def _positive(d: Array) -> Array:
 
 def _less(x: Array, y: Array, z: Array) -> Array:
     return x - y * z
-
-
-def _coefficients(a: Array, edges: list[Array], length: int, stride: int) -> dict[int, Array]:
-    """psi by neighbour, each in one fused loop; NaN where a variance divided by is not positive."""
-
-    psi: dict[int, Array] = {}
-    for place in range(len(edges), 0, -1):
-        found = coefficient(a, edges, psi, place, length, stride, unsound=_positive, less=_less)
-        # Without the barriers the compiler would repeat the elimination wherever a coefficient is read, and store
-        # intermediate values that the eliminations have in common: both cost more than they save.
-        a, edges, psi[place] = _stored((a, edges, found))
-    return psi
-
-
-def _remaining(a: Array, edges: list[Array], psi: dict[int, Array], length: int) -> Array:
-    """c, the variance of each entry that its upper neighbours leave."""
-    c = a[:length]
-    for k, p in psi.items():
-        c = c - p * edges[k - 1][:length]
-    return c
 
 
 def _applied(psi: dict[int, Array], c: Array, m: Array, stride: int) -> Array:
@@ -215,10 +231,14 @@ def _after_cuts(
 
     band = len(edges)
     # Edges of entry j go by what is found at j .. j + band.
-    taller = length + band * stride if rule != "reweight" else length
-    psi = predictors(a, edges, taller, stride, unsound=_positive, less=_less)
-    c = _remaining(a, edges, psi, taller)
+    taller = length if rule in ("reweight", "floor") else length + band * stride
+    psi, c = predictors(a, edges, taller, stride, sound=_positive, less=_less, stored=_stored)
     good = _stored(c > gamma * a[:taller])
+    if rule == "floor":
+        # What is no number has no coefficients to keep.
+        known = _stored(jnp.isfinite(c))
+        floored = jnp.maximum(c, gamma * a[:length])
+        return {k: jnp.where(known, p, 0) for k, p in psi.items()}, jnp.where(known, floored, a[:length])
     if rule == "reweight":
         explained, diagonal = a[:length] - c, a[:length]
         unit = float(np.finfo(c.dtype).eps)
@@ -232,8 +252,7 @@ def _after_cuts(
     kept = survivors(whole, rule, band, reach, stride)
     remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
     remaining = _stored(remaining)
-    psi = predictors(a[:reach], remaining, length, stride, unsound=_positive, less=_less)
-    c = _remaining(a[:reach], remaining, psi, length)
+    psi, c = predictors(a[:reach], remaining, length, stride, sound=_positive, less=_less, stored=_stored)
     # What is unsound after the cut is so by rounding alone: it stands on its own.
     sound = c > gamma * a[:length]
     return {k: jnp.where(sound, p, 0) for k, p in psi.items()}, jnp.where(sound, c, a[:length])

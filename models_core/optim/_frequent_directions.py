@@ -78,3 +78,9 @@ def power_times(sketch: Sketch, right: Array, exponent: float, ridge: Array | fl
     heads = power(sketch.roots**2 + sketch.escaped + ridge)
     inside = sketch.basis.T @ right
     return sketch.basis @ (heads[:, None] * inside) + tail * (right - sketch.basis @ inside)
+
+
+def roots_inverse_times(sketch: Sketch, right: Array, delta: float) -> Array:
+    """(basis diag(roots + delta) basis^T + delta (I - basis basis^T))^-1 right, for right (d, m) and delta > 0."""
+    inside = sketch.basis.T @ right
+    return (right - sketch.basis @ ((sketch.roots / (sketch.roots + delta))[:, None] * inside)) / delta

@@ -36,10 +36,10 @@ def eps_field(default: float, help: str, title: str = "Epsilon") -> Any:
     return field(default, title=title, help=help, gt=0, le=1, format="log", section="Optimizer", advanced=True)
 
 
-def weight_decay_field() -> Any:
+def weight_decay_field(default: float = 0.0) -> Any:
     """The field `weight_decay`."""
     return field(
-        0.0,
+        default,
         title="Weight decay",
         help="Decoupled, times the learning rate.",
         ge=0,

@@ -16,8 +16,8 @@ neighbours on each side and eliminates in a window of them (`_banded`, which als
 is no square root: ungrafted, u scales as 1/g.
 
 The authors' PyTorch code is order="row_major", beta2=0.999, gamma=0, graft="official". Their JAX research code is
-gamma=0, vectors="adam" and graft "adam", "sgd", "momentum" or "none"; its relative epsilon misses one neighbour in each
-row sum, ours does not.
+eps_scale="research", gamma=0, vectors="adam" and any graft but "official" and "rmsprop" for the tridiagonal form,
+eps_scale="research" and edge_rule="floor" for bands.
 
 Deviates: momentum is preconditioned, statistics are moving averages with bias correction (as in the authors' code; the
 theory sums and preconditions g). gamma is relative to a_j and defaults to the rounding unit; the authors' later code
@@ -55,6 +55,11 @@ if TYPE_CHECKING:
     Tree = Any
 
 
+# Least epsilon of the authors' research code, and what keeps its unit gradients from 0 / 0.
+RESEARCH_FLOOR = 1e-16
+UNIT_EPS = 1e-16
+
+
 class Options(OptimizerOptions, title="SONew"):
     """Sparsified online Newton."""
 
@@ -78,10 +83,10 @@ class Options(OptimizerOptions, title="SONew"):
     beta1: float = decay_field(0.9, "Beta 1", "Decay of the mean gradient.")
     beta2: float = decay_field(0.99, "Beta 2", "Decay of the second-moment statistics.")
     eps: float = eps_field(1e-8, "Added to the diagonal of the statistics.")
-    eps_scale: Literal["absolute", "relative"] = field(
+    eps_scale: Literal["absolute", "relative", "research"] = field(
         "absolute",
         title="Epsilon's scale",
-        help="Relative: times the largest absolute row sum of the tensor's statistics.",
+        help="Relative: times the largest absolute row sum of the tensor's statistics; research: the authors' sum.",
         section="Optimizer",
         advanced=True,
     )
@@ -115,10 +120,11 @@ class Options(OptimizerOptions, title="SONew"):
         section="Optimizer",
         advanced=True,
     )
-    graft: Literal["adam", "official", "rmsprop", "momentum", "sgd", "none"] = field(
+    graft: Literal["adam", "official", "rmsprop", "rmsprop_normalized", "momentum", "sgd", "none"] = field(
         "adam",
         title="Grafted norm",
-        help="Whose step length each tensor takes; official is Adam without bias correction of the second moment.",
+        help="Whose step length each tensor takes; official: Adam without correcting the second moment's bias; "
+        "normalized: of gradients of length one.",
         section="Optimizer",
     )
     graft_eps: float = eps_field(1e-8, "Added to the root in the grafted method's step.", "Epsilon of the graft")
@@ -126,12 +132,14 @@ class Options(OptimizerOptions, title="SONew"):
 
 
 class SonewState(NamedTuple):
-    """step: updates made. mean, square: m and v. couplings: for k = 1..band, the averages of g_j g_{j+k}."""
+    """step: updates made. mean, square: m and v. couplings: for k = 1..band, the averages of g_j g_{j+k}. unit: the
+    mean square of gradients of length one, if that is grafted."""
 
     step: Array
     mean: Tree
     square: Tree
     couplings: tuple[Tree, ...]
+    unit: Tree = ()
 
 
 def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation:
@@ -155,7 +163,8 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
         def zeros() -> Tree:
             return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, stored_dtype(leaf)), params)
 
-        return SonewState(jnp.zeros((), jnp.int32), zeros(), zeros(), tuple(zeros() for _ in range(options.band)))
+        unit = zeros() if options.graft == "rmsprop_normalized" else ()
+        return SonewState(jnp.zeros((), jnp.int32), zeros(), zeros(), tuple(zeros() for _ in range(options.band)), unit)
 
     def update(grads: Tree, state: SonewState, params: Tree | None = None) -> tuple[Tree, SonewState]:
         step = optax.safe_increment(state.step)
@@ -168,21 +177,28 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
             )
             for k, coupling in enumerate(state.couplings, start=1)
         )
+        grafted, unit = exact, state.unit
+        if options.graft == "rmsprop_normalized":
+            grafted = jax.tree.map(lambda g: g / (norm_of(lambda x: x, g) + UNIT_EPS), exact)
+            unit = jax.tree.map(lambda d, g: _average(d, g * g, options.beta2), state.unit, grafted)
+            grafted = jax.tree.map(lambda g, d: g / (jnp.sqrt(d.astype(g.dtype)) + options.graft_eps), grafted, unit)
         updates = jax.tree.map(
-            lambda g, x, m, v, *e: _direction(options, step, x, m, v, e).astype(g.dtype),
+            lambda g, x, q, m, v, *e: _direction(options, step, x, q, m, v, e).astype(g.dtype),
             grads,
             exact,
+            grafted,
             mean,
             square,
             *couplings,
         )
-        return updates, SonewState(step, mean, square, couplings)
+        return updates, SonewState(step, mean, square, couplings, unit)
 
     return optax.GradientTransformation(init, update)
 
 
-def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: tuple[Array, ...]) -> Array:
-    """One tensor's grafted update; m, v, e are its new raw averages, as stored."""
+def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: Array, e: tuple[Array, ...]) -> Array:
+    """One tensor's grafted update; m, v, e are its new raw averages, as stored; q the step of a graft that has
+    statistics of its own, else g."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -197,18 +213,16 @@ def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: t
         return m_hat / (jnp.sqrt(v_hat) + options.graft_eps)
     e_hat = tuple(coupling * square_weight for coupling in e_exact)
     eps = jnp.asarray(options.eps, v.dtype)
-    if options.eps_scale == "relative":
-        row_sums = v_hat
-        for k, b in enumerate(e_hat, start=1):
-            row_sums += jnp.abs(b) + jnp.abs(shift(b, -k, 0.0, options.order))
-        eps = jnp.maximum(eps * jnp.max(row_sums), np.finfo(v.dtype).tiny)
+    if options.eps_scale != "absolute":
+        floor = RESEARCH_FLOOR if options.eps_scale == "research" else float(np.finfo(v.dtype).tiny)
+        eps = jnp.maximum(eps * jnp.max(_row_sums(options, v_hat, e_hat)), floor)
     gamma = unit if options.gamma is None else options.gamma
     u = precondition(v_hat + eps, e_hat, m_hat, gamma, options.edge_rule, options.order)
     match options.graft:
         case "none":
             return u
-        case "sgd":
-            length = norm_of(lambda x: x, g)
+        case "sgd" | "rmsprop_normalized":
+            length = norm_of(lambda x: x, q)
         case "momentum":
             length = norm_of(lambda x: x * mean_weight, m)
         case "rmsprop":
@@ -219,6 +233,22 @@ def _direction(options: Options, step: Array, g: Array, m: Array, v: Array, e: t
             length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y) + options.graft_eps), m, v)
     own = norm_of(lambda x: x, u)
     return u * jnp.where(own > 0, length / jnp.where(own > 0, own, 1), 0)
+
+
+def _row_sums(options: Options, a: Array, couplings: tuple[Array, ...]) -> Array:
+    """The absolute row sums of the banded matrix; "research" counts one neighbour a row, the last one written."""
+    import jax.numpy as jnp
+
+    sums = a
+    for k, b in enumerate(couplings, start=1):
+        above, below = jnp.abs(b), jnp.abs(shift(b, -k, 0.0, options.order))
+        if options.eps_scale == "relative":
+            sums += above + below
+            continue
+        ones = jnp.ones(a.shape, bool)
+        for neighbour, by in ((above, k), (below, -k)):
+            sums = jnp.where(shift(ones, by, False, options.order), a + neighbour, sums)
+    return sums
 
 
 def _average(old: Array, new: Array, beta: float) -> Array:

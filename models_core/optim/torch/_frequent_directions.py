@@ -64,3 +64,9 @@ def power_times(
     heads = power(sketch.roots**2 + sketch.escaped + ridge)
     inside = sketch.basis.T @ right
     return sketch.basis @ (heads[:, None] * inside) + tail * (right - sketch.basis @ inside)
+
+
+def roots_inverse_times(sketch: Sketch, right: torch.Tensor, delta: float) -> torch.Tensor:
+    """(basis diag(roots + delta) basis^T + delta (I - basis basis^T))^-1 right, for right (d, m) and delta > 0."""
+    inside = sketch.basis.T @ right
+    return (right - sketch.basis @ ((sketch.roots / (sketch.roots + delta))[:, None] * inside)) / delta

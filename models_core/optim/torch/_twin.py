@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import Any, ClassVar, Literal, NamedTuple, overload
 
 import torch
 
@@ -15,10 +15,11 @@ State = dict[str, Any]
 
 
 class Update(NamedTuple):
-    """w -= lr scale tensor."""
+    """w -= lr scale tensor; weight decay is of the parameters before it, after it, or none (already in the tensor)."""
 
     tensor: torch.Tensor
     scale: float = 1.0
+    decay: Literal["before", "after", "none"] = "before"
 
 
 class UnsupportedParameter(CoreError):
@@ -95,23 +96,33 @@ class Twin(torch.optim.Optimizer):
         if not state:
             state["step"] = 0
             if parameter.numel():
-                self.begin(options, exact, state)
+                self.begin(options, exact, state, parameter)
         state["step"] += 1
         if not parameter.numel():
             return
         update = self.direction(options, exact, state, parameter)
-        weight_decay = getattr(options, "weight_decay", 0.0)
-        if weight_decay:
-            parameter.mul_(1 - options.lr * weight_decay)
+        shrink = 1 - options.lr * getattr(options, "weight_decay", 0.0)
+        if update.decay == "before" and shrink != 1:
+            parameter.mul_(shrink)
         parameter.add_(update.tensor.view_as(parameter).to(parameter.dtype), alpha=-options.lr * update.scale)
+        if update.decay == "after" and shrink != 1:
+            parameter.mul_(shrink)
 
-    def begin(self, options: Any, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Any, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         """Put the tensors of a fresh state into `state`, in the gradient's dtype and on its device."""
         raise NotImplementedError
 
     def direction(self, options: Any, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> Update:
         """Advance `state` and say where to go; `state["step"]` counts this update already."""
         raise NotImplementedError
+
+    def name_of(self, parameter: torch.Tensor) -> str:
+        """The name that came with a parameter (`model.named_parameters()`), or "" if none did."""
+        for group in self.param_groups:
+            for own, name in zip(group["params"], group.get("param_names", ()), strict=False):
+                if own is parameter:
+                    return str(name)
+        return ""
 
     def state_bytes(self) -> int:
         """Memory of the tensors in the state, in bytes."""

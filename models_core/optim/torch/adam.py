@@ -13,7 +13,7 @@ class Adam(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         state["mean"] = torch.zeros_like(gradient)
         state["square"] = torch.zeros_like(gradient)
 

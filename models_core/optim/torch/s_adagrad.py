@@ -14,7 +14,7 @@ class SAdaGrad(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         set_sketch(state, "sketch", empty(gradient.numel(), options.rank, gradient))
 
     def direction(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> Update:

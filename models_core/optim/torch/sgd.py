@@ -13,7 +13,7 @@ class SGD(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         if options.momentum > 0:
             state["velocity"] = torch.zeros_like(gradient)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import torch
 
 from models_core.optim._elimination import predictors, survivors
-from models_core.optim.sonew import Options
+from models_core.optim.sonew import RESEARCH_FLOOR, UNIT_EPS, Options
 from models_core.optim.torch._twin import State, Twin, Update
 
-# Entries whose vectors stay in a core's cache while some dozens of operations pass over them.
-_PIECE = 1 << 15
+# Entries at once: fewer stay nearer to the core, more spread the cost of calling some dozens of operations (measured).
+_PIECE = 1 << 17
 
 
 class SONew(Twin):
@@ -24,51 +24,73 @@ class SONew(Twin):
 
     options_type = Options
 
-    def begin(self, options: Options, gradient: torch.Tensor, state: State) -> None:
+    def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         dtype = gradient.dtype if gradient.dtype == torch.float64 else getattr(torch, options.statistics)
         size, device = gradient.numel(), gradient.device
         state["mean"] = torch.zeros(size, dtype=dtype, device=device)
         state["square"] = torch.zeros(size, dtype=dtype, device=device)
         for k in range(1, options.band + 1):
             state[f"coupling{k}"] = torch.zeros(size, dtype=dtype, device=device)
+        if options.graft == "rmsprop_normalized":
+            state["unit"] = torch.zeros(size, dtype=dtype, device=device)
 
     def direction(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> Update:
         g = gradient.reshape(-1)
-        couplings = [state[f"coupling{k}"] for k in range(1, options.band + 1)]
-        pieces = list(_pieces(g))
-        for start, stop in pieces:
-            part = g[start:stop]
-            _average(state["mean"][start:stop], part, None, options.beta1)
-            _average(state["square"][start:stop], part, part, options.beta2)
-            for k, coupling in enumerate(couplings, start=1):
-                ahead = g[start + k : stop + k]
-                _average(coupling[start : start + len(ahead)], part[: len(ahead)], ahead, options.beta2)
+        stored = [state[f"coupling{k}"] for k in range(1, options.band + 1)]
+        stored = [state["mean"], state["square"], *stored]
         mean_weight = 1 / (1 - options.beta1 ** state["step"])
         square_weight = 1 / (1 - options.beta2 ** state["step"])
-        m, v, *e = (x.to(g.dtype) for x in (state["mean"], state["square"], *couplings))
-        if options.vectors == "adam" and gradient.ndim < 2:
+        alone = options.vectors == "adam" and gradient.ndim < 2
+        # In one pass over memory where nothing needs all statistics before the first entry is solved.
+        at_once = stored[0].dtype == g.dtype and options.eps_scale == "absolute" and not alone
+        if not at_once:
+            for start, stop in _pieces(g):
+                _take_in(options, g, stored, start, stop)
+        m, v, *e = (x.to(g.dtype) for x in stored)
+        if alone:
             return Update(m * mean_weight / ((v * square_weight).sqrt_() + options.graft_eps))
         # X scales as 1/H: the bias correction of H is taken out of the loop, and out of epsilon.
         ridge = options.eps / square_weight
-        if options.eps_scale == "relative":
-            rows = v.clone()
-            for k, coupling in enumerate(e, start=1):
-                rows += coupling.abs()
-                rows[k:] += coupling[: max(len(rows) - k, 0)].abs()
-            ridge = max(options.eps * float(rows.max()), torch.finfo(g.dtype).tiny)
+        if options.eps_scale != "absolute":
+            floor = RESEARCH_FLOOR if options.eps_scale == "research" else torch.finfo(g.dtype).tiny
+            ridge = max(ridge * square_weight * float(_row_sums(options, v, e).max()), floor / square_weight)
         gamma = torch.finfo(state["square"].dtype).eps if options.gamma is None else options.gamma
+        if options.edge_rule == "floor":
+            gamma = 2 * torch.finfo(g.dtype).eps
+        q = g
+        if options.graft == "rmsprop_normalized":
+            q = g / (torch.linalg.vector_norm(g) + UNIT_EPS)
+            _average(state["unit"], q, q, options.beta2)
+            q = q / state["unit"].to(g.dtype).sqrt().add_(options.graft_eps)
         u = torch.empty_like(g)
         length_squared = own_squared = 0.0
-        for start, stop in pieces:
-            part = u[start:stop]
-            part.copy_(_solved(v, e, m, start, stop, ridge, gamma, options.edge_rule))
-            own_squared += float(torch.linalg.vector_norm(part)) ** 2
-            length_squared += _graft_squared(
-                options, g[start:stop], m[start:stop], v[start:stop], mean_weight, square_weight
-            )
+        done = 0
+        for start, stop in _pieces(g):
+            if at_once:
+                _take_in(options, g, stored, start, stop)
+            # Windows reach ahead: the last entries wait for the next piece's statistics.
+            ready = stop if stop == len(g) else stop - 2 * options.band
+            part = u[done:ready]
+            _solve(part, v, e, m, done, ready, ridge, gamma, options.edge_rule)
+            if options.graft != "none":
+                own_squared += float(torch.dot(part, part))
+                length_squared += _graft_squared(
+                    options, q[done:ready], m[done:ready], v[done:ready], mean_weight, square_weight
+                )
+            done = ready
         if options.graft == "none":
             return Update(u, mean_weight / square_weight)
         return Update(u, math.sqrt(length_squared / own_squared) if own_squared > 0 else 0.0)
+
+
+def _take_in(options: Options, g: torch.Tensor, stored: list[torch.Tensor], start: int, stop: int) -> None:
+    """Entries start .. stop of the moving averages of g, g^2 and g_j g_{j+k}, as stored."""
+    part = g[start:stop]
+    _average(stored[0][start:stop], part, None, options.beta1)
+    _average(stored[1][start:stop], part, part, options.beta2)
+    for k, coupling in enumerate(stored[2:], start=1):
+        ahead = g[start + k : stop + k]
+        _average(coupling[start : start + len(ahead)], part[: len(ahead)], ahead, options.beta2)
 
 
 def _pieces(x: torch.Tensor) -> Iterator[tuple[int, int]]:
@@ -81,11 +103,10 @@ def _pieces(x: torch.Tensor) -> Iterator[tuple[int, int]]:
 def _average(old: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None, beta: float) -> None:
     """old = beta old + (1 - beta) x y, in place, computed in x's dtype."""
     exact = old if old.dtype == x.dtype else old.to(x.dtype)
-    exact.mul_(beta)
     if y is None:
-        exact.add_(x, alpha=1 - beta)
+        exact.lerp_(x, 1 - beta)
     else:
-        exact.addcmul_(x, y, value=1 - beta)
+        exact.mul_(beta).addcmul_(x, y, value=1 - beta)
     if exact is not old:
         old.copy_(exact)
 
@@ -93,30 +114,40 @@ def _average(old: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None, beta: f
 def _graft_squared(
     options: Options, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, mean_weight: float, square_weight: float
 ) -> float:
-    """The squared norm of the grafted method's step in one piece."""
+    """The squared norm of the grafted method's step in one piece; g is that step where it has its own statistics."""
     match options.graft:
         case "none":
             return 0.0
-        case "sgd":
-            return float(torch.linalg.vector_norm(g)) ** 2
+        case "sgd" | "rmsprop_normalized":
+            return float(torch.dot(g, g))
         case "momentum":
-            return (mean_weight * float(torch.linalg.vector_norm(m))) ** 2
-        case "rmsprop":
-            root = v.sqrt().mul_(math.sqrt(square_weight)).add_(options.graft_eps)
-            return float(torch.linalg.vector_norm(torch.div(g, root, out=root))) ** 2
-        case "adam" | "official":
-            root = v.sqrt()
-            if options.graft == "adam":
-                root.mul_(math.sqrt(square_weight))
-            root.add_(options.graft_eps)
-            return (mean_weight * float(torch.linalg.vector_norm(torch.div(m, root, out=root)))) ** 2
+            return mean_weight**2 * float(torch.dot(m, m))
+        case "rmsprop" | "adam" | "official":
+            # The root's own factor goes outside, epsilon takes it along.
+            outside = 1.0 if options.graft == "official" else math.sqrt(square_weight)
+            root = v.sqrt().add_(options.graft_eps / outside)
+            step = torch.div(g if options.graft == "rmsprop" else m, root, out=root)
+            return ((1.0 if options.graft == "rmsprop" else mean_weight) / outside) ** 2 * float(torch.dot(step, step))
+
+
+def _row_sums(options: Options, a: torch.Tensor, couplings: list[torch.Tensor]) -> torch.Tensor:
+    """The absolute row sums of the banded matrix; "research" counts one neighbour a row, the last one written."""
+    sums = a.clone()
+    for k, b in enumerate(couplings, start=1):
+        # The last k couplings have no neighbour.
+        count = max(len(a) - k, 0)
+        for place in (slice(0, count), slice(len(a) - count, len(a))):
+            size = b[:count].abs()
+            sums[place] = (sums if options.eps_scale == "relative" else a)[place] + size
+    return sums
 
 
 def _less(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(x, y, z, value=-1)
 
 
-def _solved(
+def _solve(
+    u: torch.Tensor,
     v: torch.Tensor,
     e: list[torch.Tensor],
     m: torch.Tensor,
@@ -125,13 +156,14 @@ def _solved(
     ridge: float,
     gamma: float,
     rule: str,
-) -> torch.Tensor:
-    """Entries start .. stop of X m, with H = v + ridge on the diagonal and e beside it."""
+) -> None:
+    """u = entries start .. stop of X m, with H = v + ridge on the diagonal and e beside it."""
     band = len(e)
     if not band:
-        return m[start:stop] / (v[start:stop] + ridge)
+        torch.div(m[start:stop], v[start:stop] + ridge, out=u)
+        return
     reach = (start - band, stop + 2 * band)
-    a = _window(v, *reach, 1.0).add_(ridge)
+    a = _window(v, *reach, 1.0) + ridge
     edges = [_window(x, *reach, 0.0) for x in e]
     momentum = _window(m, *reach, 0.0)
     length = stop - start + band
@@ -141,38 +173,28 @@ def _solved(
         pivots.append(d)
         return d
 
-    psi = predictors(a, edges, length, 1, unsound=noted, less=_less)
-    c = _remaining(a, edges, psi, length)
+    psi, c = predictors(a, edges, length, 1, sound=noted, less=_less)
     # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too.
     margin = torch.sub(c, a[:length], alpha=gamma)
-    if not all(bool(x.amin() > 0) for x in (margin, *pivots[1:])):
+    if not all(bool(x.amin() > 0) for x in (margin, *pivots[2:])):
         psi, c = _after_cuts(a, edges, gamma, rule, length)
-    y = momentum[:length].clone()
-    for k, p in psi.items():
-        y.addcmul_(p, momentum[k : k + length], value=-1)
+    y = torch.addcmul(momentum[:length], psi[1], momentum[1 : 1 + length], value=-1)
+    for k in range(2, band + 1):
+        y.addcmul_(psi[k], momentum[k : k + length], value=-1)
     y.div_(c)
-    u = y[band:].clone()
-    for k, p in psi.items():
-        u.addcmul_(p[band - k : length - k], y[band - k : length - k], value=-1)
-    return u
+    torch.addcmul(y[band:], psi[1][band - 1 : length - 1], y[band - 1 : length - 1], value=-1, out=u)
+    for k in range(2, band + 1):
+        u.addcmul_(psi[k][band - k : length - k], y[band - k : length - k], value=-1)
 
 
 def _window(x: torch.Tensor, start: int, stop: int, fill: float) -> torch.Tensor:
-    """A copy of entries start .. stop, `fill` beyond the ends."""
+    """Entries start .. stop, `fill` beyond the ends: a view where nothing lies beyond."""
+    if start >= 0 and stop <= len(x):
+        return x[start:stop]
     low, high = max(start, 0), min(stop, len(x))
-    window = torch.empty(stop - start, dtype=x.dtype, device=x.device)
-    window[: low - start] = fill
+    window = torch.full((stop - start,), fill, dtype=x.dtype, device=x.device)
     window[low - start : high - start] = x[low:high]
-    window[high - start :] = fill
     return window
-
-
-def _remaining(a: torch.Tensor, edges: list[torch.Tensor], psi: dict[int, torch.Tensor], length: int) -> torch.Tensor:
-    """c, the variance of each entry that its upper neighbours leave."""
-    c = a[:length].clone()
-    for k, p in psi.items():
-        c.addcmul_(p, edges[k - 1][:length], value=-1)
-    return c
 
 
 def _after_cuts(
@@ -181,16 +203,20 @@ def _after_cuts(
     """psi and c on the graph that `rule` leaves; the same steps as in `models_core.optim._banded`."""
     band = len(edges)
 
-    def unsound(d: torch.Tensor) -> torch.Tensor:
+    def sound_(d: torch.Tensor) -> torch.Tensor:
         return torch.where(d > 0, d, math.nan)
 
     def solved(edges: list[torch.Tensor], length: int) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
-        psi = predictors(a, edges, length, 1, unsound=unsound, less=_less)
-        return psi, _remaining(a, edges, psi, length)
+        return predictors(a, edges, length, 1, sound=sound_, less=_less)
 
-    psi, c = solved(edges, length + band if rule != "reweight" else length)
+    psi, c = solved(edges, length if rule in ("reweight", "floor") else length + band)
     good = c > gamma * a[: len(c)]
     diagonal = a[:length]
+    if rule == "floor":
+        # What is no number has no coefficients to keep.
+        known = torch.isfinite(c)
+        floored = torch.maximum(c, gamma * diagonal)
+        return {k: torch.where(known, p, 0.0) for k, p in psi.items()}, torch.where(known, floored, diagonal)
     if rule == "reweight":
         explained, unit = diagonal - c, torch.finfo(c.dtype).eps
         shrunk = ~good & (explained > 0)
