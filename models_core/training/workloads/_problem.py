@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from models_core.data.order import BatchOrder
+from models_core.errors import SpecInvalid
 from models_core.training.evaluation import build_evaluation
 
 Examples = Mapping[str, np.ndarray]
@@ -23,13 +25,15 @@ class Problem:
 
     init(key): fresh parameters. values(params, examples): numbers of each example by name, shape (batch,), "loss" among
     them. train, test: arrays by name that share their first axis; test is empty where progress is measured on the
-    stream itself. eval_batch: examples evaluated at once. note: a line for the log.
+    stream itself. shuffled: whether the order of the examples is the seed's. eval_batch: examples evaluated at once.
+    note: a line for the log.
     """
 
     init: Callable[[Key[Array, ""]], Any]
     values: Values
     train: Examples
     test: Examples
+    shuffled: bool = True
     eval_batch: int = 500
     note: str = ""
 
@@ -37,6 +41,15 @@ class Problem:
     def examples(self) -> int:
         """How many there are to train on."""
         return len(next(iter(self.train.values())))
+
+    def order(self, seed: int, batch_size: int) -> BatchOrder:
+        """Which examples each step sees; raises SpecInvalid when a batch is larger than the data."""
+        if batch_size > self.examples:
+            raise SpecInvalid(
+                f"A batch of {batch_size} cannot be drawn from {self.examples} examples.",
+                fields={"batch_size": f"There are only {self.examples} examples."},
+            )
+        return BatchOrder(seed, self.examples, batch_size, shuffled=self.shuffled)
 
     def on_device(self) -> dict[str, Array]:
         """The training examples as `mean_loss` takes them."""

@@ -12,9 +12,7 @@ from models_core.training.workloads._options import WorkloadOptions, task_field
 if TYPE_CHECKING:
     from models_core.training.workloads._problem import Problem
 
-TINY = DecoderConfig(
-    n_layers=2, d_model=48, n_heads=4, n_kv_heads=2, head_dim=12, d_ff=144, window=32, global_every=2
-)
+TINY = DecoderConfig(n_layers=2, d_model=48, n_heads=4, n_kv_heads=2, head_dim=12, d_ff=144, window=32, global_every=2)
 VALIDATION_BYTES = 20_000
 
 
@@ -23,9 +21,7 @@ class Options(WorkloadOptions, title="Language model"):
 
     task: Literal["language_model"] = task_field("language_model", "Predict the next byte of a text.")
     data: AnyCorpus = field(StdlibSource(), title="Text", help="What it learns from.", section="Task")
-    length: int = field(
-        64, title="Length", help="Of a row, one example.", unit="tokens", ge=8, le=8192, section="Task"
-    )
+    length: int = field(64, title="Length", help="Of a row, one example.", unit="tokens", ge=8, le=8192, section="Task")
     train_bytes: int = field(
         400_000,
         title="Training text",
@@ -77,5 +73,5 @@ def build(options: Options) -> Problem:
         train={"inputs": np.asarray(train.inputs), "targets": np.asarray(train.targets)},
         test={"inputs": np.asarray(test.inputs), "targets": np.asarray(test.targets)},
         eval_batch=64,
-        note=f"{options.model.parameter_count(rows):,} parameters; {len(train):,} rows of text {text.fingerprint[:12]}.",
+        note=f"{options.model.parameter_count(rows):,} parameters; {len(train):,} rows of {text.fingerprint[:12]}.",
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The digits of both parts: 1,437 and 360.
 EXAMPLES = {"breast_cancer": 569, "digits": IMAGE_SETS["digits"].train + 360}
-# Where the search for the ball's multiplier ends, relative to its radius; the least multiplier, relative to the largest.
+# Where the search for the ball's multiplier ends, relative to the radius; the least multiplier, to the largest.
 CLOSE, LEAST = 1e-7, 1e-10
 
 
@@ -86,6 +86,7 @@ def build(options: Options) -> Problem:
         values=values,
         train={"x": table.x.astype(np.float32), "y": table.y.astype(np.float32)},
         test={},
+        shuffled=options.order == "shuffled",
         note=f"{len(table.y):,} examples of {table.x.shape[1]} numbers, {table.y.mean():.1%} of them positive.",
     )
 
