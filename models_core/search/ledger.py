@@ -106,7 +106,7 @@ class Ledger:
         sampler, pruner = search.build(self._strategy, self._space, drawn)
         study = optuna.create_study(sampler=sampler, pruner=pruner)
         spans = self._space.tuned()
-        kinds = {
+        kinds: dict[str, Any] = {
             role: optuna.distributions.FloatDistribution(span.low, span.high, log=span.scale == "log")
             for role, span in spans.items()
         }

@@ -66,7 +66,8 @@ def traceable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) ->
         except (TypeError, ValueError):
             # jax's errors about tracers derive from TypeError, those about promotion from ValueError.
             return False
-        return bool(jax.tree.structure(state) == jax.tree.structure(following))
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (state, following)]
+        return bool(structures[0] == structures[1])
 
     return tuple(fields) if traces(fields) else tuple(name for name in fields if traces([name]))
 
