@@ -44,18 +44,18 @@ class Spec(BaseSpec):
     largest_axis: int = field(
         1024, title="Longest axis", help="Longer ones are not watched.", ge=8, le=8192, section="Spectra", advanced=True
     )
-    steps: int = field(240, title="Steps", help="Updates.", unit="steps", ge=1, le=1_000_000, section="Budget")
+    steps: int = field(100, title="Steps", help="Updates.", unit="steps", ge=1, le=1_000_000, section="Budget")
     batch_size: int = field(
         200, title="Batch size", help="Examples in one update.", unit="examples", ge=1, le=65_536, section="Budget"
     )
     warmup_steps: int = field(
-        12, title="Warm-up", help="Steps over which the learning rate rises.", unit="steps", ge=0, section="Budget"
+        5, title="Warm-up", help="Steps over which the learning rate rises.", unit="steps", ge=0, section="Budget"
     )
     decay: Literal["none", "linear", "cosine"] = field(
         "linear", title="Fall of the rate", help="After warm-up, to 0 at the end.", section="Budget"
     )
     eval_every: int = field(
-        40, title="Measure every", help="Steps between measurements.", unit="steps", ge=1, section="Budget"
+        20, title="Measure every", help="Steps between measurements.", unit="steps", ge=1, section="Budget"
     )
     checkpoint_every: int = field(
         500, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
@@ -74,10 +74,10 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("The digits autoencoder under Adam", Spec(), cost_s=40),
+    Example("The digits autoencoder under Adam", Spec(), cost_s=60),
     Example(
         "A vision transformer on digits",
-        Spec(workload=Classifier(network=VisionTransformer()), batch_size=64, steps=120),
+        Spec(workload=Classifier(network=VisionTransformer()), batch_size=64, steps=60),
         cost_s=60,
     ),
 )
