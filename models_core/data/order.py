@@ -7,14 +7,17 @@ from jaxtyping import Int32
 
 
 class BatchOrder:
-    """Batches without replacement; every epoch has a permutation of its own, its last partial batch is dropped."""
+    """Batches without replacement; every epoch has a permutation of its own, its last partial batch is dropped.
 
-    def __init__(self, seed: int, examples: int, batch_size: int) -> None:
+    shuffled: false for the order in which the examples lie.
+    """
+
+    def __init__(self, seed: int, examples: int, batch_size: int, *, shuffled: bool = True) -> None:
         if not 0 < batch_size <= examples:
             raise ValueError(f"a batch of {batch_size} cannot be drawn from {examples} examples")
         self._seed, self._examples, self._batch_size = seed, examples, batch_size
-        self._epoch = -1
-        self._permutation = np.empty(0, np.int32)
+        self._epoch: int | None = -1 if shuffled else None
+        self._permutation = np.arange(0 if shuffled else examples, dtype=np.int32)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -24,7 +27,7 @@ class BatchOrder:
     def at(self, step: int) -> Int32[np.ndarray, " batch"]:
         """The examples of step `step`, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
+        if self._epoch is not None and epoch != self._epoch:
             generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
             self._permutation = generator.permutation(self._examples).astype(np.int32)
             self._epoch = epoch

@@ -33,3 +33,38 @@ def warmup_then_decay(
         return peak * rise * fall
 
     return schedule
+
+
+def published_autoencoder(peak: float, *, epochs: int, warmup_epochs: int, epoch_steps: int) -> Callable[..., Array]:
+    """The schedule of the MNIST autoencoder benchmark: it changes at the start of each epoch, counted from 0.
+
+    peak e / warmup_epochs while e < warmup_epochs, so that the first epoch only gathers statistics, then linearly to 0
+    at `epochs`.
+    """
+
+    def schedule(count: Int[Array, ""]) -> Float[Array, ""]:
+        epoch = (jnp.asarray(count) // epoch_steps).astype(jnp.float32)
+        rise = jnp.minimum(epoch / max(warmup_epochs, 1), 1.0) if warmup_epochs else jnp.ones_like(epoch)
+        fall = jnp.clip((epochs - epoch) / max(epochs - warmup_epochs, 1), 0.0, 1.0)
+        return peak * jnp.minimum(rise, fall)
+
+    return schedule
+
+
+def by_epoch(
+    peak: float, *, steps: int, warmup_steps: int, epoch_steps: int, falls: bool = True
+) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+    """The schedule of the published MNIST autoencoder benchmark: it changes at the start of each epoch, counted from 0.
+
+    With W = warmup_steps / epoch_steps and E = steps / epoch_steps: peak e / W in epoch e < W, so that the first one
+    only gathers statistics, then peak (E - e) / (E - W), or peak without `falls`.
+    """
+    warmup, epochs = warmup_steps / epoch_steps, steps / epoch_steps
+
+    def schedule(count: Int[Array, ""]) -> Float[Array, ""]:
+        epoch = (jnp.asarray(count) // epoch_steps).astype(jnp.float32)
+        rise = jnp.minimum(epoch / warmup, 1.0) if warmup else jnp.ones_like(epoch)
+        fall = jnp.clip((epochs - epoch) / (epochs - warmup), 0.0, 1.0) if falls else jnp.ones_like(epoch)
+        return peak * jnp.minimum(rise, fall)
+
+    return schedule

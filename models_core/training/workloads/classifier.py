@@ -1,0 +1,152 @@
+"""Image classification with a perceptron, a convolutional network, a ResNet with group norm, or a vision transformer.
+
+The networks and their sources are in `nn.mlp`, `nn.cnn`, `nn.resnet` and `nn.vit`; sizes default to what a CPU bears.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models_core.data.image_sets import IMAGE_SETS, ImageSet
+from models_core.spec import Spec, field, refuse
+from models_core.training.workloads._options import WorkloadOptions, images_field, images_of, task_field
+
+if TYPE_CHECKING:
+    from models_core.training.workloads._problem import Problem
+
+Channels = tuple[Annotated[int, Field(ge=1, le=1024)], ...]
+
+
+class Perceptron(Spec, title="Perceptron"):
+    """Dense layers with ReLU."""
+
+    kind: Literal["mlp"] = field("mlp", title="Network", help="Dense layers.", section="Model")
+    hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = field(
+        (128, 64), title="Hidden layers", help="Their sizes, first to last.", max_length=8, section="Model"
+    )
+
+
+class Convolutional(Spec, title="Convolutional network"):
+    """Stages of a 5x5 convolution and pooling, then two dense layers."""
+
+    kind: Literal["cnn"] = field("cnn", title="Network", help="5x5 convolutions with pooling.", section="Model")
+    channels: Channels = field(
+        (8, 16), title="Channels", help="Of each stage; a stage halves the image.", min_length=1, max_length=5,
+        section="Model",
+    )  # fmt: skip
+    hidden: int = field(64, title="Hidden units", help="Of the dense layer.", ge=1, le=4096, section="Model")
+
+
+class ResNet(Spec, title="ResNet with group norm"):
+    """Four stages (or fewer) of residual blocks."""
+
+    kind: Literal["resnet"] = field("resnet", title="Network", help="Residual blocks, group norm.", section="Model")
+    width: int = field(
+        8,
+        title="Width",
+        help="Channels of the first stage, doubled by each later one.",
+        ge=2,
+        le=256,
+        multiple_of=2,
+        section="Model",
+    )
+    blocks: tuple[Annotated[int, Field(ge=1, le=8)], ...] = field(
+        (1, 1), title="Blocks", help="Of each stage; ResNet-18 is 2, 2, 2, 2.", min_length=1, max_length=4,
+        section="Model",
+    )  # fmt: skip
+
+
+class VisionTransformer(Spec, title="Vision transformer"):
+    """Patches as tokens."""
+
+    kind: Literal["vit"] = field("vit", title="Network", help="Patches as tokens.", section="Model")
+    patch: int = field(4, title="Patch", help="Side of a patch; divides the image's.", ge=1, le=32, section="Model")
+    width: int = field(32, title="Width", help="Size of a token.", ge=4, le=1024, section="Model")
+    heads: int = field(4, title="Heads", help="Must divide the width.", ge=1, le=64, section="Model")
+    layers: int = field(2, title="Layers", help="Transformer blocks.", ge=1, le=24, section="Model")
+
+
+AnyNetwork = Annotated[Perceptron | Convolutional | ResNet | VisionTransformer, Field(discriminator="kind")]
+
+
+class Options(WorkloadOptions, title="Classifier"):
+    """Tell what an image shows."""
+
+    task: Literal["classifier"] = task_field("classifier", "Tell what an image shows.")
+    data: ImageSet = images_field()
+    network: AnyNetwork = field(Perceptron(), title="Network", help="Which one learns.", section="Model")
+
+    @property
+    def examples(self) -> int:
+        return images_of(self.data)
+
+    @property
+    def has_accuracy(self) -> bool:
+        return True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        side = IMAGE_SETS[self.data].side
+        match self.network:
+            case Convolutional(channels=channels) if side >> len(channels) < 1:
+                refuse("network.channels", f"An image of {side} pixels cannot be halved {len(channels)} times.")
+            case VisionTransformer(patch=patch) if side % patch:
+                refuse("network.patch", f"Must divide the image side of {side} pixels.")
+            case VisionTransformer(width=width, heads=heads) if width % heads:
+                refuse("network.heads", f"Must divide the width of {width}.")
+        return self
+
+
+def build(options: Options) -> Problem:
+    """The problem; loss in nats an image, "accuracy" 1 where the likeliest class is the right one."""
+    import jax.numpy as jnp
+    import optax
+
+    from models_core.data import image_sets
+    from models_core.training.workloads._problem import Problem
+
+    images = image_sets.load(options.data)
+    init, logits_of = _network(options.network, images.shape, images.classes)
+
+    def values(params: Any, examples: Any) -> dict[str, Any]:
+        logits = logits_of(params, examples["x"])
+        right = (jnp.argmax(logits, axis=-1) == examples["y"]).astype(jnp.float32)
+        return {"loss": optax.softmax_cross_entropy_with_integer_labels(logits, examples["y"]), "accuracy": right}
+
+    return Problem(
+        init=init,
+        values=values,
+        train={"x": images.train_x, "y": images.train_y},
+        test={"x": images.test_x, "y": images.test_y},
+    )
+
+
+def _network(network: Any, shape: tuple[int, int, int], classes: int) -> tuple[Any, Any]:
+    """init(key), and a function (params, flat images) -> logits."""
+    from models_core.nn import cnn, mlp, resnet, vit
+
+    pixels = shape[0] * shape[1] * shape[2]
+    match network:
+        case Perceptron():
+            return lambda key: mlp.init(key, [pixels, *network.hidden, classes]), mlp.apply
+        case Convolutional():
+            return (
+                lambda key: cnn.init(key, shape, classes=classes, channels=network.channels, hidden=network.hidden),
+                lambda params, x: cnn.apply(params, x.reshape(-1, *shape)),
+            )
+        case ResNet():
+            return (
+                lambda key: resnet.init(key, shape[2], classes=classes, width=network.width, blocks=network.blocks),
+                lambda params, x: resnet.apply(params, x.reshape(-1, *shape)),
+            )
+        case VisionTransformer():
+            return (
+                lambda key: vit.init(
+                    key, shape, classes=classes, patch=network.patch, width=network.width, layers=network.layers
+                ),
+                lambda params, x: vit.apply(params, x.reshape(-1, *shape), patch=network.patch, heads=network.heads),
+            )
+        case _:
+            raise TypeError(f"{type(network).__name__} is not a network")
