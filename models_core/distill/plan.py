@@ -4,7 +4,7 @@ either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ class Assignment:
     embedding. rows(index): tokens [batch, length + 1] of update `index`, counted from 0. vocabulary: ids that exist.
     targets(rows, index): sparse targets, where `sparse` says how they were drawn. translate: the student's tokens for
     the teacher's. micro_batch, chunk: sequences and tokens at once, 0 for all. same_tokens: whether both share ids.
-    quantise: the format to whose values the student's matrices are rounded.
+    quantise: the format to whose values the student's matrices are rounded. teacher_temperature: of the teacher alone.
     """
 
     divergence: Divergence | HardLabels
@@ -61,6 +61,7 @@ class Assignment:
     micro_batch: int = 0
     chunk: int = 0
     quantise: Format | None = None
+    teacher_temperature: float = 1.0
 
 
 class Plan:
@@ -118,8 +119,3 @@ def is_own(seed: int, step: int, share: float) -> bool:
     """Whether batch `step` is written by the student: with probability `share`, a function of (seed, step)."""
     generator = np.random.Generator(np.random.Philox(key=[seed, step]))
     return bool(generator.random() < share)
-
-
-def with_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays of that prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -81,9 +81,7 @@ def sorted_distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     return absolute_distance(p, q)
 
 
-def fit_rows(
-    divergence: Divergence, teacher: torch.Tensor, student: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def fit_rows(divergence: Divergence, teacher: torch.Tensor, student: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits over the same ids, see `models_core.distill.vocabularies.fit_rows`."""
     excess = student.shape[-1] - teacher.shape[-1]
     if isinstance(divergence, Mapped) or excess == 0:

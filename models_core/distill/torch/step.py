@@ -43,6 +43,7 @@ class Objective:
 
     sparse: how `targets` were drawn; None for a live teacher. micro_batch, chunk: sequences and tokens at once, 0 for
     all. same_tokens: whether both share ids. quantise: the format to whose values the student's matrices are rounded.
+    teacher_temperature: of the live teacher alone.
     """
 
     divergence: Divergence | HardLabels
@@ -52,6 +53,7 @@ class Objective:
     features: Features | None = None
     same_tokens: bool = True
     quantise: Format | None = None
+    teacher_temperature: float = 1.0
 
     def backward(
         self,
@@ -149,7 +151,8 @@ class Objective:
         assert teacher is not None
         with torch.no_grad():
             wanted = teacher.unembed(given[0])
-        values = losses.divergence_tokens(self.divergence, *losses.fit_rows(self.divergence, wanted, logits))
+        theirs, ours = losses.fit_rows(self.divergence, wanted / self.teacher_temperature, logits)
+        values = losses.divergence_tokens(self.divergence, theirs, ours)
         found = [hard, (values * valid).sum()]
         if self.same_tokens:
             with torch.no_grad():
