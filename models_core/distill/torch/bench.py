@@ -47,8 +47,9 @@ class Bench:
 
     def restored(self, arrays: Mapping[str, np.ndarray], state: Any, prefix: str) -> Decoder:
         """The inverse; state: of the phase that trains such a model. Raises CheckpointInvalid."""
-        model: Decoder = state.params
-        return model.load_tree(jax.device_get(snapshot.from_arrays(arrays, model.tree(), prefix)))
+        like: Decoder = state.params
+        model = Decoder(like.config, like.embedding.shape[0]).to(teachers.device())
+        return model.load_tree(jax.device_get(snapshot.from_arrays(arrays, like.tree(), prefix)))
 
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""

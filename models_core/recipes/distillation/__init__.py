@@ -3,7 +3,8 @@
 Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
 the same text, towards the teacher's distribution (whole, or in a few entries a token, live or from a cache), on text
 that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. In JAX or
-PyTorch, from the same weights and batches. Steps count through both phases; `train/tokens` and `train/flops` count the student's phase alone and so compare runs.
+PyTorch, from the same weights and batches. Steps count through both phases; `train/tokens` and `train/flops` count the
+student's phase alone and so compare runs.
 """
 
 from __future__ import annotations
