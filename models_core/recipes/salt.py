@@ -244,10 +244,9 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the teacher, choose sequences, train the student in two stages; see the module's docstring."""
-    import importlib
-
     import numpy as np
 
+    from models_core import benches
     from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
     from models_core.distill import flops, salt
@@ -255,9 +254,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.training import phases
     from models_core.training.pacing import Pacing
 
-    place = ".torch" if spec.framework == "torch" else ""
-    yield Log(importlib.import_module(f"models_core.training{place}.backend").prepare(ctx.cache_dir))
-    bench = importlib.import_module(f"models_core.distill{place}.bench").Bench(ctx.seed)
+    bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
     text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
     vocabulary = stdlib_text.VOCABULARY
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)

@@ -1,4 +1,4 @@
-"""What a distillation recipe asks of its framework, in JAX; `models_core.distill.torch.bench` has the same methods.
+"""What a distillation recipe asks of its framework, in JAX; `models_core.benches.torch` has the same methods.
 
 Models are what the methods hand out: parameter trees here, modules there. Random streams are folds of the run's seed: 0
 the teacher's weights, 1 the student's, 2 samples, 3 sparse targets, 4 written text, 5 projections.

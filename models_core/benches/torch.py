@@ -1,4 +1,4 @@
-"""What a distillation recipe asks of its framework, in PyTorch: the methods of `models_core.distill.bench.Bench`.
+"""What a distillation recipe asks of its framework, in PyTorch: the methods of `models_core.benches.jax.Bench`.
 
 Models are modules. Weights begin as JAX draws them, so that a run is the same run in either framework, up to rounding
 and to what is drawn while training.
@@ -13,11 +13,11 @@ import jax
 import numpy as np
 import torch
 
+from models_core.benches.torch_lessons import Lessons, build_draw, continued, generator_of
 from models_core.distill import features, quantise
 from models_core.distill.calibration import BINS
 from models_core.distill.options import Sparse
 from models_core.distill.plan import Assignment, Format
-from models_core.distill.torch.lessons import Lessons, build_draw, continued, generator_of
 from models_core.distill.torch.quantise import rounded_parameters
 from models_core.distill.torch.step import Student
 from models_core.nn.configs import DecoderConfig
