@@ -190,11 +190,12 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     taught = not isinstance(soft, HardLabels)
     teacher_steps = spec.teacher_steps if taught else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    build = lambda model, stream: image_models.build(  # noqa: E731
-        model, jax.random.fold_in(root, stream), images.shape, images.classes
-    )
-    fresh, teacher_of = build(spec.teacher, 0)
-    model, student_of = build(spec.student, 1)
+
+    def built(options: Any, stream: int) -> tuple[Any, Any]:
+        return image_models.build(options, jax.random.fold_in(root, stream), images.shape, images.classes)
+
+    fresh, teacher_of = built(spec.teacher, 0)
+    model, student_of = built(spec.student, 1)
     # The student's images are the first of one order, so that a larger number contains a smaller.
     mine = np.random.Generator(np.random.Philox(key=ctx.seed)).permutation(len(images.train_y))
     mine = mine[: spec.train_images or None]
@@ -215,9 +216,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         edge = spec.shift
         padded = jnp.pad(chosen, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
         places = jax.random.randint(key, (chosen.shape[0], 2), 0, 2 * edge + 1)
-        cut = lambda image, place: jax.lax.dynamic_slice(  # noqa: E731
-            image, (place[0], place[1], jnp.int32(0)), (height, width, chosen.shape[-1])
-        )
+
+        def cut(image: Any, place: Any) -> Any:
+            at = (place[0], place[1], jnp.int32(0))
+            return jax.lax.dynamic_slice(image, at, (height, width, image.shape[-1]))
+
         return jax.vmap(cut)(padded, places)
 
     def prepared(params: Any, steps: int) -> tuple[Any, Any]:
@@ -304,7 +307,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     optimizer, state = prepared(model, spec.student_steps)
     own_order, own_key = BatchOrder(ctx.seed, len(mine), spec.batch_size), jax.random.fold_in(root, 3)
-    rows_of = lambda index: mine[own_order.at(index)].astype(np.int32)  # noqa: E731
+
+    def rows_of(index: int) -> np.ndarray:
+        rows: np.ndarray = mine[own_order.at(index)].astype(np.int32)
+        return rows
+
     student_step = compile_step(student_loss, optimizer, state, rows_of(0), own_key, jnp.float32(0), teacher)
     student_logits = logits_of(student_of)
     of_class = images.test_y == (-1 if spec.omitted_class is None else spec.omitted_class)

@@ -346,7 +346,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     kept_arrays = bench.arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
 
     def counted(updates: int) -> dict[str, float]:
-        values = lessons.counted(updates)
+        values: dict[str, float] = lessons.counted(updates)
         return values | {"train/flops": values["train/flops"] + scoring}
 
     finished = yield from phases.train(

@@ -109,7 +109,7 @@ class Objective:
                 theirs = teacher.run(teacher.embed(read[:, :-1]))
                 tokens += [teacher.final_norm(theirs[-1])]
             if self.features is not None:
-                distances = feature_matching.distance_tokens(self.features, student.projections, states, theirs)
+                distances = feature_matching.distance_tokens(self.features, list(student.projections), states, theirs)
                 distance = (distances * valid).sum()
 
         def body(*pieces: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -70,7 +70,6 @@ def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
     ("name", "changes"),
     [
         ("distillation", {"loss_chunk": 7, "micro_batch": 2, "teacher_padding": 3}),
-        ("distillation", {"distillation": {"mode": "hard"}}),
         (
             "distillation",
             {
@@ -80,7 +79,6 @@ def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
                 "schedule": {"kind": "linear"},
             },
         ),
-        ("distillation", {"targets": {"kind": "top_k", "k": 4, "missing": "rest"}, "student_padding": 2}),
         ("distillation", {"distillation": {"mode": "sorted"}, "student_tokenizer": "ascii"}),
         ("salt", {"kd_share": 0.7, "selection": {"min_kept": 2}, "decay": "linear"}),
     ],
