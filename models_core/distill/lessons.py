@@ -1,4 +1,4 @@
-"""Which batch, which weight and whether a teacher: a student's training, step by step.
+"""A student's training in JAX, step by step; `plan` says which batch, which weight and whether a teacher.
 
 A step without a teacher (weight 0) is another compiled function, to which the teacher is not even given; what baseline
 and second stages run is therefore the same code.
@@ -15,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from models_core.distill import on_policy
-from models_core.distill.flops import forward_per_token, train_per_token
 from models_core.distill.objective import Objective
-from models_core.distill.options import FromText, HardLabels, OnPolicy, TeacherWritten
-from models_core.distill.schedules import AnySchedule, weight_at
+from models_core.distill.options import FromText, OnPolicy, TeacherWritten
+from models_core.distill.plan import Plan, Rows
+from models_core.distill.schedules import AnySchedule
 from models_core.distill.targets import as_batch
 
-Rows = Callable[[int], np.ndarray]
 Compile = Callable[..., Callable[..., tuple[Any, dict[str, Any]]]]
 
 
@@ -31,6 +30,7 @@ class Lessons:
     rows(index): tokens [batch, length + 1] of update `index`, counted from 0. teacher: parameters, or None.
     targets(rows, index): sparse targets, where the objective has them. translate: the student's tokens for the
     teacher's. seed, key: of the choice of own batches and of what is written. vocabulary: ids that exist.
+    weights, own, asks_teacher, counted: see `plan.Plan`.
     """
 
     def __init__(
@@ -51,18 +51,20 @@ class Lessons:
         self._objective, self._rows, self._teacher = objective, rows, teacher
         self._sequences = sequences or FromText()
         self._targets, self._translate, self._key = targets, translate, key
-        soft = not isinstance(objective.divergence, HardLabels)
-        peak = objective.divergence.soft_weight if not isinstance(objective.divergence, HardLabels) else 0.0
-        self.weights = np.array([weight_at(schedule, step, steps, peak) for step in range(steps)])
-        share = self._sequences.share if isinstance(self._sequences, OnPolicy) else 0.0
-        own = [
-            soft and share > 0 and self.weights[step] > 0 and on_policy.is_own(seed, step, share)
-            for step in range(steps)
-        ]
-        self.own = np.array(own, bool)
-        # On its own text the student has no true labels: the teacher's judgement is everything.
-        self.weights[self.own] = 1.0
-        self.asks_teacher = self.weights > 0
+        plan = Plan(
+            objective.divergence,
+            objective.student,
+            objective.teacher,
+            schedule=schedule,
+            steps=steps,
+            batch=rows(0).shape,
+            vocabulary=vocabulary,
+            seed=seed,
+            has_teacher=teacher is not None,
+            sequences=self._sequences,
+        )
+        self.weights, self.own, self.asks_teacher = plan.weights, plan.own, plan.asks_teacher
+        self.counted = plan.counted
         self._steps: dict[bool, Callable[..., tuple[Any, dict[str, Any]]]] = {}
         self._write = {}
         if not isinstance(self._sequences, FromText):
@@ -76,16 +78,6 @@ class Lessons:
                         temperature=self._sequences.sampling_temperature,
                     )
                 )
-        tokens = int(rows(0).shape[0] * (rows(0).shape[1] - 1))
-        sizes = {"vocabulary": vocabulary, "length": rows(0).shape[1] - 1}
-        costs = np.full(steps, train_per_token(objective.student, **sizes))
-        # Sparse targets from a cache cost nothing here; drawn ones cost the teacher's forward pass.
-        costs += self.asks_teacher * (teacher is not None) * forward_per_token(objective.teacher, **sizes)
-        costs += self.own * forward_per_token(objective.student, **sizes)
-        if isinstance(self._sequences, TeacherWritten):
-            costs += forward_per_token(objective.teacher, **sizes)
-        self._flops = np.cumsum(costs * tokens)
-        self._tokens = tokens
 
     def compile(self, compile_step: Compile, optimizer: Any, state: Any) -> None:
         """Compile what will be needed: the step with a teacher, the one without, or both.
@@ -113,18 +105,6 @@ class Lessons:
         if asks:
             return self._steps[True](state, batch, jnp.float32(self.weights[index]), self._given)
         return self._steps[False](state, batch)
-
-    def counted(self, updates: int) -> dict[str, float]:
-        """What a report after `updates` updates says of the work so far."""
-        values = {
-            "train/tokens": float(self._tokens * updates),
-            "train/flops": float(self._flops[updates - 1]),
-            "distill/weight": float(self.weights[updates - 1]),
-            "distill/taught_batches": float(self.asks_teacher[:updates].sum()),
-        }
-        if isinstance(self._sequences, OnPolicy):
-            values["distill/own_batches"] = float(self.own[:updates].sum())
-        return values
 
     @property
     def _given(self) -> Any:

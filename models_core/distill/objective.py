@@ -33,6 +33,7 @@ class Objective:
     sparse: how the batch's "targets" were drawn; None for a live teacher. micro_batch, chunk: sequences and tokens at
     once, 0 for all. same_tokens: whether teacher and student share ids, so that their KL means anything.
     quantise: the format to whose values the student's matrices are rounded, gradients straight through.
+    teacher_temperature: of the live teacher alone, before the divergence's own, which is of both.
     """
 
     divergence: Divergence | HardLabels
@@ -44,6 +45,7 @@ class Objective:
     chunk: int = 0
     same_tokens: bool = True
     quantise: quantise.Format | None = None
+    teacher_temperature: float = 1.0
 
     def loss(
         self, params: Any, batch: dict[str, Any], weight: Float[Array, ""], teacher: Any
@@ -116,7 +118,7 @@ class Objective:
         if teacher_embedding is None:
             return sums
         wanted = _unembed(teacher_embedding, tokens["teacher_x"], self.teacher)
-        theirs, ours = fit_rows(self.divergence, wanted, logits)
+        theirs, ours = fit_rows(self.divergence, wanted / self.teacher_temperature, logits)
         sums["soft_loss"] = jnp.sum(losses.divergence_tokens(self.divergence, theirs, ours) * valid)
         if self.same_tokens:
             theirs, ours = fit_rows(_PLAIN, wanted, jax.lax.stop_gradient(logits))

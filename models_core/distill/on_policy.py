@@ -1,8 +1,8 @@
 """Sequences that a model writes itself, to be judged by the teacher or used as labels.
 
 Source: Agarwal et al., "On-policy distillation of language models", ICLR 2024 (arXiv 2306.13649), algorithm 1: with
-probability lambda a batch is the student's own, and no gradient flows through the sampling; Kim and Rush,
-"Sequence-level knowledge distillation", EMNLP 2016, for text written by the teacher.
+probability lambda a batch is the student's own (see `plan.is_own`), and no gradient flows through the sampling; Kim and
+Rush, "Sequence-level knowledge distillation", EMNLP 2016, for text written by the teacher.
 Cost: recomputes the whole row for every token; for short rows.
 """
 
@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from models_core.nn import decoder
 from models_core.nn.configs import DecoderConfig
-
-
-def is_own(seed: int, step: int, share: float) -> bool:
-    """Whether batch `step` is written by the student: with probability `share`, a function of (seed, step)."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, step]))
-    return bool(generator.random() < share)
 
 
 def continued(

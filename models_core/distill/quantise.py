@@ -6,20 +6,22 @@ training through the rounding; Bengio et al., 2013 (arXiv 1308.3432), for the st
     step = max |w| / 7 over a column or a block of 32 rows of it;  code = round(w / step) in -7 .. 7;  value = code step
     float8: nearest e4m3 number of w / s, s = max |w| / 448 over a column
 
-Kernels are (in, out): a channel is a column. The gradient passes unchanged, as every weight lies inside its range.
+Kernels are (in, out): a channel is a column. The embedding (vocabulary, width) is the output layer's kernel the other
+way round: its channels are its rows. The gradient passes unchanged, as every weight lies inside its range.
 Deviates: "SFP8" is not published in detail; e4m3 with a scale by column stands for it.
 Reduces to: the weights themselves at `bits` large enough.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-Format = Literal["int4_channel", "int4_block", "float8"]
+from models_core.distill.plan import Format as Format
+
 BLOCK = 32
 _LARGEST_E4M3 = 448.0
 
@@ -67,13 +69,26 @@ def stored_bytes(inputs: int, outputs: int, kind: Format) -> int:
 
 def rounded_kernels(model: Any, kind: Format) -> Any:
     """Every matrix of a parameter tree rounded, embedding included; norms and biases stay."""
-    return jax.tree.map(lambda leaf: rounded(leaf, kind) if leaf.ndim == 2 else leaf, model)
+
+    def leaf_rounded(path: Any, leaf: Array) -> Array:
+        if leaf.ndim != 2:
+            return leaf
+        return rounded(leaf.T, kind).T if _by_rows(path) else rounded(leaf, kind)
+
+    return jax.tree_util.tree_map_with_path(leaf_rounded, model)
 
 
 def model_bytes(model: Any, kind: Format | None) -> int:
     """Size of a parameter tree on disk: matrices in the format, everything else in 16 bits; all in 16 without one."""
-    sizes = [
-        stored_bytes(leaf.shape[0], leaf.shape[1], kind) if kind and leaf.ndim == 2 else 2 * leaf.size
-        for leaf in jax.tree.leaves(model)
-    ]
-    return sum(sizes)
+
+    def size(path: Any, leaf: Any) -> int:
+        if kind is None or leaf.ndim != 2:
+            return 2 * int(leaf.size)
+        inputs, outputs = leaf.shape[::-1] if _by_rows(path) else leaf.shape
+        return stored_bytes(inputs, outputs, kind)
+
+    return sum(size(path, leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0])
+
+
+def _by_rows(path: Any) -> bool:
+    return str(getattr(path[-1], "key", "")) == "embedding"

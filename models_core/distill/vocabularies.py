@@ -28,9 +28,10 @@ def fit_rows(
     objective: Divergence,
     teacher: Float[Array, "*tokens teacher_rows"],
     student: Float[Array, "*tokens rows"],
-) -> tuple[Float[Array, "*tokens shared"], Float[Array, "*tokens shared"]]:
+) -> tuple[Float[Array, "*tokens fitted_teacher_rows"], Float[Array, "*tokens fitted_rows"]]:
     """Logits over the same ids, for two models with one tokenizer and different numbers of rows.
 
+    For sorted probabilities, which compare ranks and not ids, both stay as they are.
     A teacher with more rows is cut to the student's and so renormalised; one with fewer rows gives the student's
     further ids no probability. Reverse and symmetric KL would be infinite there: the student is cut instead.
     """

@@ -23,7 +23,7 @@ from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
-VERSION = "1"
+VERSION = "2"
 FAMILY = "distillation"
 VALIDATION_BYTES = 40_000
 SAMPLE_PROMPT = "def "
@@ -66,6 +66,7 @@ class Selection(BaseSpec):
 class Spec(BaseSpec):
     """A small teacher, a larger student, and when the one leaves the other."""
 
+    framework: Literal["jax", "torch"] = field("jax", title="Framework", help="What computes.", section="Task")
     kd_share: float = field(
         0.17,
         title="First stage",
@@ -88,15 +89,22 @@ class Spec(BaseSpec):
     temperature: float = field(
         0.25,
         title="Temperature",
-        help="Of the teacher and the student; below 1 sharpens.",
+        help="Below 1 sharpens.",
         ge=0.05,
         le=20,
         section="Task",
     )
+    tempers: Literal["teacher", "both"] = field(
+        "teacher",
+        title="Temperature of",
+        help="The teacher alone: its sharpened words are the labels; or both, as in ordinary distillation.",
+        section="Task",
+        advanced=True,
+    )
     t_squared: bool = field(
         False,
         title="Times temperature squared",
-        help="Below 1 it would all but switch the teacher off.",
+        help="Where both have it; below 1 it would all but switch the teacher off.",
         section="Task",
         advanced=True,
     )
@@ -158,6 +166,13 @@ class Spec(BaseSpec):
             refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
         if self.selection and self.selection.min_kept > self.length:
             refuse("selection.min_kept", f"A sequence has only {self.length} positions.")
+        if self.t_squared and self.tempers == "teacher":
+            refuse("t_squared", "The student has no temperature whose effect it would undo.")
+        if self.framework == "torch":
+            if self.optimizer.kind not in ("adam", "sgd"):
+                refuse("optimizer.kind", "With PyTorch: adam or sgd.")
+            if self.teacher.n_experts or self.student.n_experts:
+                refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
 
     @property
@@ -207,6 +222,7 @@ TEMPLATES = (
 METRICS = (
     MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
     MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
+    MetricInfo("eval/calibration_error", "", "min", "Expected calibration error on held-out files, in 15 bins."),
     MetricInfo("eval/nll_easy", "nats/token", "min", "On the third of tokens that are easiest for the teacher."),
     MetricInfo("eval/nll_medium", "nats/token", "min", "On the middle third."),
     MetricInfo("eval/nll_hard", "nats/token", "min", "On the third that is hardest for the teacher."),
@@ -228,26 +244,20 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the teacher, choose sequences, train the student in two stages; see the module's docstring."""
-    import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from models_core import optim
+    from models_core import benches
     from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
     from models_core.distill import flops, salt
-    from models_core.distill.lessons import Lessons
-    from models_core.distill.objective import Objective
-    from models_core.nn import decoder
-    from models_core.nn.sampling import sample
-    from models_core.training import backend, phases, schedules, snapshot, teachers
-    from models_core.training.evaluation import build_evaluation
+    from models_core.distill.plan import Assignment
+    from models_core.training import phases
     from models_core.training.pacing import Pacing
-    from models_core.training.step import TrainState, compile_step, start
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
     text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
-    root, vocabulary = jax.random.key(ctx.seed), stdlib_text.VOCABULARY
+    vocabulary = stdlib_text.VOCABULARY
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
     order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
     counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
@@ -259,11 +269,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     scorer: dict[str, Any] = {}
     scorer_at = max(1, round(spec.selection.scorer_share * spec.teacher_steps)) if spec.selection else -1
 
-    def remember(state: TrainState, updates: int) -> None:
+    def remember(state: Any, updates: int) -> None:
         if updates == scorer_at:
-            scorer.update(snapshot.to_arrays(state.params, "scorer."))
+            scorer.update(bench.arrays(state.params, "scorer."))
 
-    phase, state = teachers.teacher_phase(
+    phase, state = bench.teacher_phase(
         spec.teacher,
         spec.optimizer,
         rows=vocabulary,
@@ -272,16 +282,14 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         train=text.train,
         validation=text.validation,
         order=order,
-        key=jax.random.fold_in(root, 0),
         watch=remember,
         kept=lambda: scorer,
     )
     selected = None
     if ctx.resume and phases.is_past(ctx, "teacher", PHASES):
-        teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
+        teacher = bench.restored(ctx.resume.arrays, state, "teacher.")
         selected = ctx.resume.arrays.get("selected")
     else:
-        fresh = state.params
         if ctx.resume:
             scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
         trained = yield from phases.train(phase, ctx, pacing, state)
@@ -289,10 +297,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             return
         teacher = trained.params
         if spec.selection and spec.n_kd:
-            early = snapshot.from_arrays(scorer, jax.eval_shape(lambda: fresh), "scorer.")
-            found = salt.score_rows(
-                early, spec.teacher, text.train, k=spec.selection.k, min_kept=spec.selection.min_kept
-            )
+            early = bench.restored(scorer, trained, "scorer.")
+            losses, kept = bench.judge_rows(early, spec.teacher, text.train, k=spec.selection.k)
+            found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
             selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
     scoring = 0.0
     if selected is not None:
@@ -312,44 +319,34 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         "step": StepWeight(until=spec.kd_share),
         "linear": LinearWeight(until=spec.kd_share),
     }
-    divergence = ForwardKL(temperature=spec.temperature, t_squared=spec.t_squared, soft_weight=spec.soft_weight)
-    lessons = Lessons(
-        Objective(divergence, spec.student, spec.teacher),
-        schedule=schedules_of[spec.decay],
-        steps=spec.student_steps,
-        rows=rows,
-        vocabulary=vocabulary,
-        seed=ctx.seed,
-        key=jax.random.fold_in(root, 4),
-        teacher=teacher,
+    both = spec.tempers == "both"
+    divergence = ForwardKL(
+        temperature=spec.temperature if both else 1.0, t_squared=spec.t_squared, soft_weight=spec.soft_weight
     )
-    schedule = schedules.warmup_then_decay(
-        spec.optimizer.lr, steps=spec.student_steps, warmup_steps=spec.warmup_steps, decay="cosine"
+    lessons, state = bench.lessons(
+        Assignment(
+            divergence=divergence,
+            student=spec.student,
+            teacher=spec.teacher,
+            teacher_model=teacher,
+            teacher_temperature=1.0 if both else spec.temperature,
+            own_rows=vocabulary,
+            optimizer=spec.optimizer,
+            warmup_steps=spec.warmup_steps,
+            steps=spec.student_steps,
+            schedule=schedules_of[spec.decay],
+            rows=rows,
+            vocabulary=vocabulary,
+            seed=ctx.seed,
+        )
     )
-    optimizer = optim.build(spec.optimizer, schedule)
-    model = decoder.init(jax.random.fold_in(root, 1), spec.student, vocabulary)
-    state = start({"model": model, "projections": []}, optimizer)
-    lessons.compile(compile_step, optimizer, state)
-
     # Which tokens are hard is the finished teacher's judgement, once; it is not asked again after the first stage.
-    third = salt.terciles(salt.judge_rows(teacher, spec.teacher, text.validation, k=1)[0])
-    scale = third.size / np.bincount(third.reshape(-1), minlength=3)
-
-    def sums(params: Any, batch: Any, thirds: Any, valid: Any) -> tuple[dict[str, Any], Any]:
-        logits = decoder.apply(params["model"], spec.student, batch[:, :-1]).astype(jnp.float32)
-        chosen = jnp.take_along_axis(logits, batch[:, 1:, None], axis=-1)[..., 0]
-        losses = (jax.nn.logsumexp(logits, axis=-1) - chosen) * valid[:, None]
-        right = (jnp.argmax(logits, axis=-1) == batch[:, 1:]).astype(jnp.float32) * valid[:, None]
-        found = {"eval/nll": jnp.sum(losses), "eval/accuracy": jnp.sum(right)}
-        for place, name in enumerate(("easy", "medium", "hard")):
-            found[f"eval/nll_{name}"] = jnp.sum(jnp.where(thirds == place, losses, 0.0)) * np.float32(scale[place])
-        return found, jnp.sum(valid) * losses.shape[1]
-
-    evaluate = build_evaluation(sums, batch_size=64)
-    kept = snapshot.to_arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
+    third = salt.terciles(bench.judge_rows(teacher, spec.teacher, text.validation, k=1)[0])
+    evaluate = bench.evaluation(spec.student, text.validation, third)
+    kept_arrays = bench.arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
 
     def counted(updates: int) -> dict[str, float]:
-        values = lessons.counted(updates)
+        values: dict[str, float] = lessons.counted(updates)
         return values | {"train/flops": values["train/flops"] + scoring}
 
     finished = yield from phases.train(
@@ -359,10 +356,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             steps=spec.student_steps,
             advance=lessons.advance,
             metrics=STUDENT_METRICS,
-            evaluate=lambda params: evaluate(params, text.validation, third),
+            evaluate=lambda params: evaluate(bench.student(params)),
             tokens_per_step=spec.batch_size * spec.length,
-            kept=lambda: kept,
+            kept=lambda: kept_arrays,
             counted=counted,
+            keeping=bench.keeping,
         ),
         ctx,
         pacing,
@@ -370,8 +368,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     )
     if finished is None:
         return
-    prompt = jnp.asarray(stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1])
-    student = finished.params["model"]
-    written = sample(student, spec.student, prompt, SAMPLE_TOKENS, jax.random.fold_in(root, 2), jnp.float32(0.8))
-    yield Artifact("sample.txt", stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
-    yield Artifact("student.safetensors", snapshot.to_safetensors(student))
+    prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
+    student = bench.student(finished.params)
+    for name, model, config in (("sample.txt", student, spec.student), ("teacher_sample.txt", teacher, spec.teacher)):
+        written = bench.write(model, config, prompt, count=SAMPLE_TOKENS, temperature=0.8)
+        yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+    yield Artifact("student.safetensors", bench.exported(student))

@@ -16,10 +16,27 @@ import numpy as np
 from models_core.events import Checkpoint, Context, Event, Metric, Progress
 from models_core.training import snapshot
 from models_core.training.pacing import Pacing
-from models_core.training.step import TrainState, check_finite
+from models_core.training.step import check_finite
 from models_core.training.stopwatch import Stopwatch
 
-Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, Any]]]
+# The state is JAX's TrainState, or whatever else has `params` and a Keeping.
+Advance = Callable[[Any, int], tuple[Any, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How a framework's training state is waited for, checked, saved and restored; the default is JAX's `TrainState`.
+
+    check(state, what): raises NonFinite. restored(arrays, state): the state that `arrays` gave, from all arrays of a
+    checkpoint under "state.".
+    """
+
+    wait: Callable[[Any], object] = jax.block_until_ready
+    check: Callable[[Any, str], None] = check_finite
+    arrays: Callable[[Any], dict[str, np.ndarray]] = lambda state: snapshot.to_arrays(state, "state.")
+    restored: Callable[[Mapping[str, np.ndarray], Any], Any] = lambda arrays, state: snapshot.from_arrays(
+        arrays, state, "state."
+    )
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,8 @@ class Phase:
     advance(state, index): update number `index`, counted from 0 in this phase; returns the numbers to report.
     metrics: public key of each such number; others are left out. evaluate: values at the end and every eval_every.
     kept: arrays that checkpoints carry beside the state. counted(updates): further values that a report has.
-    tokens_per_step: for the rate. watch(state, updates): sees the state after every step, without a copy.
+    tokens_per_step: for the rate. keeping: how the state is saved. watch(state, updates): sees the state after every
+    step, without a copy.
     """
 
     name: str
@@ -41,9 +59,10 @@ class Phase:
     tokens_per_step: int
     kept: Callable[[], Mapping[str, np.ndarray]] = dict
     counted: Callable[[int], Mapping[str, float]] = lambda updates: {}
-    watch: Callable[[TrainState, int], None] = lambda state, updates: None
+    watch: Callable[[Any, int], None] = lambda state, updates: None
     rate: str = "perf/tokens_per_s"
     state: Mapping[str, Any] = field(default_factory=dict)
+    keeping: Keeping = Keeping()
 
 
 def resumes(ctx: Context, name: str) -> bool:
@@ -58,20 +77,20 @@ def is_past(ctx: Context, name: str, order: tuple[str, ...]) -> bool:
     return order.index(str(ctx.resume.state["phase"])) > order.index(name)
 
 
-def train(phase: Phase, ctx: Context, pacing: Pacing, state: TrainState) -> Generator[Event, None, TrainState | None]:
+def train(phase: Phase, ctx: Context, pacing: Pacing, state: Any) -> Generator[Event, None, Any]:
     """Carry the phase out from `state`, or from the checkpoint when the run continues inside it.
 
     Returns the state after the last step, or None after a stop, whose checkpoint has been yielded.
     """
-    first = phase.offset
+    first, keeping = phase.offset, phase.keeping
     if resumes(ctx, phase.name) and ctx.resume is not None:
-        state = snapshot.from_arrays(ctx.resume.arrays, state, "state.")
+        state = keeping.restored(ctx.resume.arrays, state)
         first = ctx.resume.step
     what, watch = f"The {phase.name}", Stopwatch()
 
     def checkpoint(step: int) -> Checkpoint:
-        check_finite(state, what)
-        arrays = snapshot.to_arrays(state, "state.") | dict(phase.kept())
+        keeping.check(state, what)
+        arrays = keeping.arrays(state) | dict(phase.kept())
         return Checkpoint(step, arrays, {"phase": phase.name, **phase.state})
 
     last, last_report = phase.offset + phase.steps, first
@@ -87,9 +106,9 @@ def train(phase: Phase, ctx: Context, pacing: Pacing, state: TrainState) -> Gene
         reports, evaluates = pacing.reports(step), pacing.evaluates(step) or step == last
         if not (reports or evaluates or pacing.saves(step)):
             continue
-        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+        keeping.wait(state)
         watch.stop()
-        check_finite(state, what)
+        keeping.check(state, what)
         if reports:
             values = {phase.metrics[key]: float(value) for key, value in numbers.items() if key in phase.metrics}
             values[phase.rate] = phase.tokens_per_step * (step - last_report) / watch.lap_s()

@@ -81,6 +81,18 @@ def sorted_distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     return absolute_distance(p, q)
 
 
+def fit_rows(divergence: Divergence, teacher: torch.Tensor, student: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits over the same ids, see `models_core.distill.vocabularies.fit_rows`."""
+    excess = student.shape[-1] - teacher.shape[-1]
+    if isinstance(divergence, Mapped) or excess == 0:
+        return teacher, student
+    if excess < 0:
+        return teacher[..., : student.shape[-1]], student
+    if isinstance(divergence, ReverseKL | SymmetricKL) or getattr(divergence, "beta", 0.5) == 1:
+        return teacher, student[..., : teacher.shape[-1]]
+    return torch.nn.functional.pad(teacher, (0, excess), value=-torch.inf), student
+
+
 def divergence_mean(
     divergence: Divergence, teacher: torch.Tensor, student: torch.Tensor, valid: torch.Tensor
 ) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
 the same text, towards the teacher's distribution (whole, or in a few entries a token, live or from a cache), on text
-that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. Steps count
-through both phases; `train/tokens` and `train/flops` count the student's phase alone and so compare runs.
+that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. In JAX or
+PyTorch, from the same weights and batches. Steps count through both phases; `train/tokens` and `train/flops` count the
+student's phase alone and so compare runs.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ EXAMPLES = (
         Spec.parse({"distillation": {"mode": "jensen_shannon"}, "sequences": {"kind": "on_policy"}, "length": 32}),
         cost_s=40,
     ),
+    Example("The first one in PyTorch", Spec(framework="torch"), cost_s=30),
 )
 
 SMALL = TEACHER.model_dump(mode="json") | {"d_model": 48, "d_ff": 144}
@@ -126,6 +128,8 @@ TEMPLATES = (
 
 METRICS = (
     MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
+    MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
+    MetricInfo("eval/calibration_error", "", "min", "Expected calibration error on held-out files, in 15 bins."),
     MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
     MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the tokens it was trained on."),
     MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
@@ -147,27 +151,19 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the teacher, distil, evaluate; see the module's docstring."""
-    import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from models_core import optim
+    from models_core import benches
     from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
-    from models_core.distill import features
-    from models_core.distill import quantise as quantisation
-    from models_core.distill.lessons import Lessons
-    from models_core.distill.objective import Objective as StudentObjective
-    from models_core.distill.targets import build_draw, describe, open_cache
-    from models_core.nn import decoder
-    from models_core.nn.sampling import sample
-    from models_core.training import backend, phases, schedules, snapshot, teachers
+    from models_core.distill.plan import Assignment
+    from models_core.distill.targets import describe, open_cache
+    from models_core.training import phases, teachers
     from models_core.training.pacing import Pacing
-    from models_core.training.step import compile_step, start
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
     text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
-    root = jax.random.key(ctx.seed)
     needs_teacher, soft, vocabulary = spec.needs_teacher, spec.distillation, stdlib_text.VOCABULARY
     teacher_steps = spec.teacher_steps if needs_teacher else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
@@ -183,7 +179,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     teacher = None
     if needs_teacher:
-        phase, state = teachers.teacher_phase(
+        phase, state = bench.teacher_phase(
             spec.teacher,
             spec.optimizer,
             rows=teacher_rows,
@@ -192,21 +188,19 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             train=text.train,
             validation=text.validation,
             order=order,
-            key=jax.random.fold_in(root, 0),
         )
         if phases.is_past(ctx, "teacher", ("teacher", "student")) and ctx.resume is not None:
-            teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
+            teacher = bench.restored(ctx.resume.arrays, state, "teacher.")
         else:
             trained = yield from phases.train(phase, ctx, pacing, state)
             if trained is None:
                 return
             teacher = trained.params
-    kept = snapshot.to_arrays(teacher, "teacher.")
+    kept = bench.arrays(teacher, "teacher.")
 
     sparse = spec.targets if isinstance(spec.targets, Sparse) else None
     targets: Any = None
     if sparse is not None and isinstance(soft, ForwardKL):
-        key = jax.random.fold_in(root, 3)
         if sparse.cached:
             facts = spec.model_dump(mode="json", include=set(TEACHER_FIELDS))
             description = describe(
@@ -226,71 +220,64 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             yield Log(f"Targets from a cache of {reader.manifest.bytes_per_token():.1f} bytes a token.")
             targets = lambda rows, index: reader.at(index)  # noqa: E731
         else:
-            draw = build_draw(sparse, spec.teacher, key, vocabulary=vocabulary, temperature=soft.temperature)
+            draw = bench.draw(sparse, spec.teacher, vocabulary=vocabulary, temperature=soft.temperature)
             targets = lambda rows, index: draw(teacher, rows, index)  # noqa: E731
 
-    lessons = Lessons(
-        StudentObjective(
-            soft,
-            spec.student,
-            spec.teacher,
+    kind = None if spec.quantise == "none" else spec.quantise
+    lessons, state = bench.lessons(
+        Assignment(
+            divergence=soft,
+            student=spec.student,
+            teacher=spec.teacher,
+            teacher_model=teacher,
+            own_rows=own_rows,
+            optimizer=spec.optimizer,
+            warmup_steps=spec.warmup_steps,
+            steps=spec.student_steps,
+            schedule=spec.schedule,
+            # Both phases, and runs without a teacher, see the same batches in the same order.
+            rows=lambda index: text.train[order.at(index)],
+            vocabulary=vocabulary,
+            seed=ctx.seed,
+            sequences=spec.sequences,
             sparse=sparse,
+            targets=targets,
             features=spec.features,
+            translate=None if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii,
+            same_tokens=spec.student_tokenizer == "bytes",
             micro_batch=spec.micro_batch,
             chunk=spec.loss_chunk,
-            same_tokens=spec.student_tokenizer == "bytes",
-            quantise=None if spec.quantise == "none" else spec.quantise,
-        ),
-        schedule=spec.schedule,
-        steps=spec.student_steps,
-        rows=lambda index: text.train[order.at(index)],
-        vocabulary=vocabulary,
-        seed=ctx.seed,
-        key=jax.random.fold_in(root, 4),
-        teacher=teacher,
-        sequences=spec.sequences,
-        targets=targets,
-        translate=None if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii,
+            quantise=kind,
+        )
     )
-    schedule = schedules.warmup_then_decay(
-        spec.optimizer.lr, steps=spec.student_steps, warmup_steps=spec.warmup_steps, decay="cosine"
-    )
-    optimizer = optim.build(spec.optimizer, schedule)
-    projections = (
-        features.init(jax.random.fold_in(root, 5), spec.features, spec.student, spec.teacher) if spec.features else []
-    )
-    model = decoder.init(jax.random.fold_in(root, 1), spec.student, own_rows)
-    state = start({"model": model, "projections": projections}, optimizer)
-    lessons.compile(compile_step, optimizer, state)
     validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
-    evaluate = teachers.text_evaluation(spec.student, "eval/nll", validation)
-
-    def as_used(params: Any) -> Any:
-        return params if spec.quantise == "none" else quantisation.rounded_kernels(params, spec.quantise)
-
-    student_bytes = float(quantisation.model_bytes(model, None if spec.quantise == "none" else spec.quantise))
-    phase = phases.Phase(
-        name="student",
-        offset=teacher_steps,
-        steps=spec.student_steps,
-        # Both phases, and runs without a teacher, see the same batches in the same order.
-        advance=lessons.advance,
-        metrics=STUDENT_METRICS,
-        evaluate=lambda params: evaluate(as_used(params["model"])) | {"student/bytes": student_bytes},
-        tokens_per_step=spec.batch_size * spec.length,
-        kept=lambda: kept,
-        counted=lessons.counted,
+    evaluate, size = bench.evaluation(spec.student, validation), bench.bytes_of(state.params, kind)
+    finished = yield from phases.train(
+        phases.Phase(
+            name="student",
+            offset=teacher_steps,
+            steps=spec.student_steps,
+            advance=lessons.advance,
+            metrics=STUDENT_METRICS,
+            evaluate=lambda params: evaluate(bench.student(params, kind)) | {"student/bytes": size},
+            tokens_per_step=spec.batch_size * spec.length,
+            kept=lambda: kept,
+            counted=lessons.counted,
+            keeping=bench.keeping,
+        ),
+        ctx,
+        pacing,
+        state,
     )
-    finished = yield from phases.train(phase, ctx, pacing, state)
     if finished is None:
         return
 
-    prompt = jnp.asarray(stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1])
-    student = as_used(finished.params["model"])
+    prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
+    student = bench.student(finished.params, kind)
     writers = [("sample.txt", student, spec.student)]
     if teacher is not None:
         writers.append(("teacher_sample.txt", teacher, spec.teacher))
-    for name, params, config in writers:
-        written = sample(params, config, prompt, SAMPLE_TOKENS, jax.random.fold_in(root, 2), jnp.float32(0.8))
+    for name, model, config in writers:
+        written = bench.write(model, config, prompt, count=SAMPLE_TOKENS, temperature=0.8)
         yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
-    yield Artifact("student.safetensors", snapshot.to_safetensors(student))
+    yield Artifact("student.safetensors", bench.exported(student))

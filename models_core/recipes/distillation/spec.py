@@ -38,6 +38,7 @@ STUDENT = DecoderConfig(
 class Spec(BaseSpec):
     """A teacher, a student, and how one learns from the other."""
 
+    framework: Literal["jax", "torch"] = field("jax", title="Framework", help="What computes.", section="Task")
     distillation: Objective = field(
         ForwardKL(), title="Distillation", help="What the student learns from.", section="Task"
     )
@@ -186,6 +187,15 @@ class Spec(BaseSpec):
                 )
             if not isinstance(self.sequences, FromText):
                 refuse("sequences", "Written sequences need one tokenizer for both models.")
+        return self
+
+    @model_validator(mode="after")
+    def _has_it(self) -> Self:
+        if self.framework == "torch":
+            if self.optimizer.kind not in ("adam", "sgd"):
+                refuse("optimizer.kind", "With PyTorch: adam or sgd.")
+            if self.teacher.n_experts or self.student.n_experts:
+                refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
 
     @property

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from models_core import optim
-from models_core.distill import salt, schedules, sparse
+from models_core.catalog import recipe
+from models_core.data import stdlib_text
+from models_core.distill import flops, salt, schedules, sparse
 from models_core.distill.lessons import Lessons
 from models_core.distill.objective import Objective
 from models_core.distill.options import (
@@ -171,6 +173,31 @@ def test_sparse_targets_and_an_update_agree_with_pytorch() -> None:
         student.tree(),
         jax.device_get(state.params["model"]),
     )
+
+
+def test_salts_temperature_sharpens_the_teacher_alone() -> None:
+    batch = {"rows": jnp.asarray(ROWS[0]), "valid": jnp.ones((3, 6))}
+    objective = Objective(ForwardKL(t_squared=False), CONFIG, CONFIG, teacher_temperature=0.25)
+    params = {"model": model(2), "projections": []}
+    value, numbers = objective.loss(params, batch, jnp.float32(1.0), model(1))
+    z, s = (np.asarray(decoder.apply(model(seed), CONFIG, batch["rows"][:, :-1]), np.float64) for seed in (1, 2))
+    p = np.exp(z / 0.25)
+    p /= p.sum(axis=-1, keepdims=True)
+    log_q = s - np.log(np.exp(s).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(value, (p * (np.log(p) - log_q)).sum(axis=-1).mean(), rtol=1e-4)
+    plain = Objective(ForwardKL(t_squared=False), CONFIG, CONFIG).loss(params, batch, jnp.float32(1.0), model(1))
+    # A report's KL is towards the teacher as it is.
+    np.testing.assert_allclose(numbers["forward_kl"], plain[1]["forward_kl"], rtol=1e-5)
+
+
+def test_the_templates_control_has_the_operations_that_salt_spends() -> None:
+    found = recipe("salt")
+    specs: dict[str, Any] = found.template("salt").specs(found.spec_type)
+    taught, control = specs["SALT step"], specs["baseline, same FLOPs"]
+    sizes = {"vocabulary": stdlib_text.VOCABULARY, "length": taught.length}
+    step = flops.train_per_token(taught.student, **sizes)
+    spent = taught.student_steps * step + taught.n_kd * flops.forward_per_token(taught.teacher, **sizes)
+    assert abs(control.student_steps * step - spent) <= step
 
 
 def test_own_batches_are_judged_by_the_teacher_alone_on_what_was_written() -> None:

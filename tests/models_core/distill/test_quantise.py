@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from models_core.distill import quantise
+from models_core.distill.torch import quantise as torch_quantise
 
 FORMATS: list[quantise.Format] = ["int4_channel", "int4_block", "float8"]
 
@@ -48,3 +50,25 @@ def test_sizes_by_hand() -> None:
     assert quantise.stored_bytes(64, 10, "int4_channel") == 320 + 20
     assert quantise.stored_bytes(64, 10, "int4_block") == 320 + 40
     assert quantise.stored_bytes(64, 10, "float8") == 640 + 20
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pytorch_rounds_to_the_same_values_and_passes_the_gradient(kind: quantise.Format) -> None:
+    given = torch.tensor(np.array(weights().T), requires_grad=True)
+    found = torch_quantise.rounded(given, kind)
+    np.testing.assert_allclose(found.detach().numpy().T, quantise.rounded(weights(), kind), atol=1e-6)
+    (3 * found).sum().backward()
+    assert given.grad is not None
+    np.testing.assert_array_equal(given.grad.numpy(), 3.0)
+
+
+def test_the_embedding_has_a_scale_for_each_id() -> None:
+    # One id of large values spoils no other.
+    embedding = jnp.ones((6, 4)).at[0].set(1000.0)
+    model = {"embedding": embedding, "mlp": embedding}
+    rounded = quantise.rounded_kernels(model, "int4_channel")
+    np.testing.assert_allclose(rounded["embedding"], embedding, rtol=1e-6)
+    assert np.all(np.asarray(rounded["mlp"])[1:] == 0)
+    assert quantise.model_bytes({"embedding": embedding}, "int4_channel") == 12 + 2 * 6
+    assert quantise.model_bytes({"mlp": embedding}, "int4_channel") == 12 + 2 * 4
+    assert quantise.model_bytes(model, None) == 2 * 2 * 24

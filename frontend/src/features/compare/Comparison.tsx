@@ -19,6 +19,8 @@ import "./compare.css";
 import { overlayScene } from "./compareScenes";
 import { DiffTable } from "./DiffTable";
 import { FinalsTable } from "./FinalsTable";
+import { reaches } from "./reach";
+import { ReachTable } from "./ReachTable";
 
 const POINTS = 800;
 
@@ -230,6 +232,13 @@ export function Comparison({
         baseline={baseline}
         onBaseline={(hash) => url.set({ base: hash.slice(0, 12) })}
       />
+      {zoom === null && (
+        <ReachTable
+          rows={reaches(arms, data, { key, goal: metric.goal, baseline })}
+          baseline={arms.find((arm) => arm.hash === baseline)?.label ?? ""}
+          along={x === "step" ? "Step" : x === "relative" ? "Time" : x}
+        />
+      )}
       {diff && <DiffTable arms={arms} rows={configDiff(arms)} />}
     </>
   );

@@ -1,0 +1,134 @@
+"""A whole run of the distillation recipes in PyTorch is the run in JAX: same weights, batches and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models_core.catalog import recipe
+from models_core.events import Artifact, Checkpoint, Context, Event, Metric
+from models_core.recipes import distillation, salt
+
+SMALL = {
+    "length": 12,
+    "train_bytes": 10_000,
+    "teacher_steps": 2,
+    "student_steps": 3,
+    "warmup_steps": 0,
+    "eval_every": 2,
+    "batch_size": 5,
+    "checkpoint_every": 1,
+    "optimizer": {"kind": "adam", "lr": 0.003},
+}
+ONE_LAYER = {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 8, "d_ff": 24, "window": 6}
+MODELS = {"teacher": {**ONE_LAYER, "d_model": 16}, "student": {**ONE_LAYER, "d_model": 12}}
+# Five steps of float32 in two frameworks; a missing factor or a batch out of order shows at 1e-2.
+CLOSE = 2e-4
+# Whether a probability falls on this side of a bin's edge, or of another id's, is decided by rounding.
+COARSE = {"eval/calibration_error": 2e-2, "eval/accuracy": 2e-3}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (distillation, salt):
+        monkeypatch.setattr(module, "SAMPLE_TOKENS", 10)
+        monkeypatch.setattr(module, "VALIDATION_BYTES", 1500)
+    # Threads cost more than they give on matrices of this size.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
+def events(name: str, cache_dir: str, resume: Checkpoint | None = None, **changes: Any) -> list[Event]:
+    found = recipe(name)
+    spec = found.parse({**SMALL, **MODELS, **changes})
+    return list(found.run(spec, Context(seed=1, resume=resume, cache_dir=cache_dir)))
+
+
+def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
+    return {
+        (event.step, key): value
+        for event in found
+        if isinstance(event, Metric)
+        for key, value in event.values.items()
+        if not key.startswith("perf/")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("distillation", {"loss_chunk": 7, "micro_batch": 2, "teacher_padding": 3}),
+        (
+            "distillation",
+            {
+                "distillation": {"mode": "jensen_shannon", "temperature": 2.0},
+                "features": {"layers": [[1, 1], [0, 0]]},
+                "quantise": "int4_block",
+                "schedule": {"kind": "linear"},
+            },
+        ),
+        ("distillation", {"distillation": {"mode": "sorted"}, "student_tokenizer": "ascii"}),
+        ("salt", {"kd_share": 0.7, "selection": {"min_kept": 2}, "decay": "linear"}),
+    ],
+)
+def test_a_run_in_pytorch_is_the_run_in_jax(name: str, changes: dict[str, Any], cache_dir: str) -> None:
+    ours, theirs = (numbers(events(name, cache_dir, framework=f, **changes)) for f in ("jax", "torch"))
+    assert ours.keys() == theirs.keys()
+    for place, value in ours.items():
+        np.testing.assert_allclose(theirs[place], value, rtol=COARSE.get(place[1], CLOSE), err_msg=str(place))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("distillation", {"distillation": {"mode": "forward_kl"}, "targets": {"kind": "sampled", "k": 4}}),
+        (
+            "distillation",
+            {"distillation": {"mode": "reverse_kl"}, "sequences": {"kind": "on_policy", "prompt": 4, "share": 0.7}},
+        ),
+        ("distillation", {"distillation": {"mode": "hard"}, "sequences": {"kind": "teacher", "prompt": 4}}),
+        ("salt", {"selection": {"min_kept": 2}, "kd_share": 0.5}),
+    ],
+)
+def test_a_run_in_pytorch_is_deterministic_and_resumes_bit_for_bit(
+    name: str, changes: dict[str, Any], cache_dir: str
+) -> None:
+    whole = events(name, cache_dir, framework="torch", **changes)
+    reported = numbers(whole)
+    assert all(np.isfinite(value) for value in reported.values())
+    saved = [event for event in whole if isinstance(event, Checkpoint)]
+    files = {event.name: event.content for event in whole if isinstance(event, Artifact)}
+    assert {"sample.txt", "student.safetensors", "teacher_sample.txt"} <= files.keys()
+    for checkpoint in (saved[0], saved[2]):
+        resumed = events(name, cache_dir, checkpoint, framework="torch", **changes)
+        assert numbers(resumed) == {place: v for place, v in reported.items() if place[0] > checkpoint.step}
+        assert {event.name: event.content for event in resumed if isinstance(event, Artifact)} == files
+
+
+@pytest.mark.parametrize("name", ["distillation", "salt"])
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"optimizer": {"kind": "sonew"}}, "optimizer.kind"),
+        ({"student": {**MODELS["student"], "n_experts": 2}}, "student.n_experts"),
+    ],
+)
+def test_what_pytorch_lacks_is_refused_by_name(name: str, changes: dict[str, Any], field: str) -> None:
+    from models_core.errors import SpecInvalid
+
+    with pytest.raises(SpecInvalid) as refusal:
+        recipe(name).parse({**SMALL, **MODELS, "framework": "torch", **changes})
+    assert list(refusal.value.fields) == [field]
