@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.data.image_sets import IMAGE_SETS
 from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.federated import AnyAlgorithm, _partitions
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 FAMILY = "federated"
-_EXAMPLES = {"digits": 1437, "mnist5k": 4000, "cifar10": 50_000, "cifar100": 50_000}
+_EXAMPLES: dict[str, int] = {name: info.train for name, info in IMAGE_SETS.items()}
 # The longest compiled call when its length is chosen by the clock, and how long such a call should take.
 _LONGEST_CALL, _CALL_S = 32, 0.5
 
@@ -45,13 +46,16 @@ class Spec(BaseSpec):
 
     data: DataName = field(
         "digits",
-        title="Images",
-        help="8x8 digits, 28x28 MNIST (4,000), files of CIFAR or federated EMNIST, or synthetic handwriting.",
+        title="Data",
+        help="8x8 digits, 28x28 MNIST (4,000), image or text files on the node, or synthetic handwriting.",
         section="Task",
     )
-    model: Literal["mlp", "cnn"] = field("mlp", title="Model", help="Classifier of the clients.", section="Model")
+    model: Literal["mlp", "cnn", "lstm"] = field(
+        "mlp", title="Model", help="Classifier of images; for text the LSTM, which predicts the next byte or word.",
+        section="Model",
+    )  # fmt: skip
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = field(
-        (64,), title="Hidden layers", help="Sizes of the MLP's; the CNN has one, the first.", max_length=8,
+        (64,), title="Hidden layers", help="Sizes of the MLP's or LSTM's; the CNN has one, the first.", max_length=8,
         section="Model",
     )  # fmt: skip
     channels: tuple[Annotated[int, Field(ge=1, le=512)], ...] = field(
@@ -157,14 +161,17 @@ class Spec(BaseSpec):
         if needed > self.clients:
             refuse("clients", f"The algorithm needs {needed} clients at once.")
         shards = self.partition.per_client if isinstance(self.partition, Shards) else 1
-        if self.clients * shards > _EXAMPLES.get(self.data, self.clients * shards):
-            refuse("clients", f"{self.data} has only {_EXAMPLES[self.data]} training images to deal out.")
+        dealt = _EXAMPLES.get(self.data)
+        if dealt is not None and self.clients * shards > dealt:
+            refuse("clients", f"{self.data} has only {dealt} training images to deal out.")
         if reason := _partitions.mismatch(self.data, self.partition):
             refuse("partition.kind", reason)
         if isinstance(self.latency, PerDomainPerExample) and not _partitions.has_domains(self.partition):
             refuse("latency.kind", "The partition has no slow domain: choose label domains or writers.")
-        if self.model == "cnn" and not self.hidden:
-            refuse("hidden", "The CNN needs a hidden layer.")
+        if self.model != "mlp" and not self.hidden:
+            refuse("hidden", f"The {self.model.upper()} needs a hidden layer.")
+        if (self.data in _partitions.TEXTS) != (self.model == "lstm"):
+            refuse("model", "Text is predicted by the LSTM, images are recognised by the others.")
         own_teachers = self.algorithm.kind == "fare_dust"
         if own_teachers and self.regularisation.kind != "none":
             refuse("regularisation.kind", "FARe-DUST has teachers of its own.")

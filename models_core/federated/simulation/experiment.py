@@ -24,7 +24,7 @@ from models_core.federated.simulation import client, engine, latency, measures, 
 from models_core.federated.simulation.federation import Federation
 from models_core.federated.simulation.schedule import Fleet, Schedule
 from models_core.federated.simulation.uplink import Uplink
-from models_core.nn import cnn, mlp
+from models_core.nn import cnn, lstm, mlp
 
 _TRACE_LIMIT_BYTES = 16 << 20
 
@@ -93,7 +93,7 @@ class Setup:
         """A line for a person."""
         sizes = self.federation.sizes
         return (
-            f"{len(sizes)} clients of {min(sizes)} to {max(sizes)} images; {self.schedule.steps} steps last "
+            f"{len(sizes)} clients of {min(sizes)} to {max(sizes)} examples; {self.schedule.steps} steps last "
             f"{self.schedule.clock_s[-1]:.1f} s of simulated time; {self.schedule.history} models are kept."
         )
 
@@ -205,8 +205,14 @@ def choose_map(setup: Setup, wish: str, chunk: int, *, chosen: int | None = None
 
 
 def build_model(spec: Any, federation: Federation, key: jax.Array) -> tuple[client.Task, Any]:
-    """The classifier of flat images and its parameters. spec: model, hidden and channels."""
+    """The classifier of flat images, or the predictor of next tokens, and its parameters.
+
+    spec: model, hidden and channels.
+    """
     shape, classes = federation.shape, federation.classes
+    if spec.model == "lstm":
+        valid = None if federation.unknown is None else lambda y: y != federation.unknown
+        return client.Task(lstm.apply, valid), lstm.init(key, classes, width=spec.hidden[0], layers=len(spec.hidden))
     if spec.model == "mlp":
         return client.Task(mlp.apply), mlp.init(key, [math.prod(shape), *spec.hidden, classes])
     height, width, depth = shape
