@@ -20,7 +20,7 @@ from models_core.federated.dp_ftrl import Options as DpFtrl
 from models_core.federated.dp_ftrl import epsilon as ftrl_epsilon
 from models_core.federated.modifiers import distillation
 from models_core.federated.privacy import dp_fedavg, secure_sum
-from models_core.federated.simulation import client, engine, latency, measures, presence
+from models_core.federated.simulation import client, engine, inner_map, latency, measures, presence
 from models_core.federated.simulation.federation import Federation
 from models_core.federated.simulation.schedule import Fleet, Schedule
 from models_core.federated.simulation.uplink import Uplink
@@ -197,7 +197,7 @@ def choose_map(setup: Setup, wish: str, chunk: int, *, chosen: int | None = None
     if wish != "auto":
         return replace(setup.plan, chunk={"scan": 1, "chunks": min(chunk, width), "vmap": width}[wish]), ""
     candidates = sorted({1, min(chunk, width), width})
-    best, seconds = engine.fastest_chunk(
+    best, seconds = inner_map.fastest_chunk(
         lambda size: replace(setup.plan, chunk=size), (setup.start(setup.plan), setup.data, setup.schedule), candidates
     )
     told = ", ".join(f"{size} at once {1000 * took:.1f} ms" for size, took in seconds.items())
