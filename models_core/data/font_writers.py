@@ -6,6 +6,7 @@ Nobody wrote the images: Pillow renders each glyph several times, slightly turne
 
 from __future__ import annotations
 
+import hashlib
 import string
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ SOURCE = Source(
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SUFFIXES = (".ttf", ".otf", ".woff", ".woff2")
 _LARGEST_FILE = 16 << 20
+_NO_CHARACTER = "\U0010fffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,25 @@ def load(
 ) -> Fonts:
     """`images` renderings of each glyph and font for training and one for the test; raises DataInvalid.
 
-    side: pixels, at least 8. Fonts are in the order of their files' names, which are the writers' names.
+    side: pixels, at least 8. Fonts are in the order of their files' names, which are the writers' names; of several
+    files with one name the first of SUFFIXES counts. Files that lack one of the characters (subsets for other scripts)
+    are left out.
     """
     found = local_folder("fonts", folder)
-    paths = sorted(path for path in found.rglob("*") if path.suffix.lower() in SUFFIXES)[:most_fonts]
+    files: dict[str, Path] = {}
+    for suffix in SUFFIXES:
+        for path in sorted(path for path in found.rglob("*") if path.suffix.lower() == suffix):
+            files.setdefault(path.stem, path)
+    paths, drawn = [], []
+    for name in sorted(files):
+        if len(paths) == most_fonts:
+            break
+        glyphs = _draw(files[name], name, seed, side, images + 1)
+        if glyphs is not None:
+            paths.append(files[name])
+            drawn.append(glyphs)
     if not paths:
-        raise DataInvalid(f"{found} has no fonts ({', '.join(SUFFIXES)}).")
-    drawn = [_draw(path, place, seed, side, images + 1) for place, path in enumerate(paths)]
+        raise DataInvalid(f"{found} has no fonts ({', '.join(SUFFIXES)}) with digits and Latin letters.")
     every = np.stack(drawn)
     labels = np.arange(len(CHARACTERS), dtype=np.int32)
     train, test = every[:, :, :images], every[:, :, images:]
@@ -71,8 +85,8 @@ def load(
     )
 
 
-def _draw(path: Path, place: int, seed: int, side: int, count: int) -> np.ndarray:
-    """[classes, count, side, side], ink 1."""
+def _draw(path: Path, name: str, seed: int, side: int, count: int) -> np.ndarray | None:
+    """[classes, count, side, side], ink 1; None when the font lacks a character."""
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
@@ -85,6 +99,12 @@ def _draw(path: Path, place: int, seed: int, side: int, count: int) -> np.ndarra
         font: Any = ImageFont.truetype(str(path), round(0.62 * large))
     except OSError as error:
         raise DataInvalid(f"{path.name} cannot be read as a font: {error}") from None
+    # What a font draws for a character that none has.
+    absent = bytes(font.getmask(_NO_CHARACTER))
+    if any(bytes(font.getmask(character)) in (absent, b"") for character in CHARACTERS):
+        return None
+    # A font's images depend on its name, not on which others lie beside it.
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
     generator = np.random.Generator(np.random.Philox(key=[seed, place]))
     glyphs = np.zeros((len(CHARACTERS), count, side, side), np.float32)
     for label, character in enumerate(CHARACTERS):
@@ -102,7 +122,4 @@ def _draw(path: Path, place: int, seed: int, side: int, count: int) -> np.ndarra
                 (side, side), Image.Resampling.BOX
             )  # fmt: skip
             glyphs[label, number] = np.asarray(small, np.float32) / 255
-    if not glyphs.max(axis=(1, 2, 3)).min() > 0:
-        missing = CHARACTERS[int(glyphs.max(axis=(1, 2, 3)).argmin())]
-        raise DataInvalid(f"{path.name} draws nothing for {missing!r}.")
     return glyphs

@@ -179,9 +179,21 @@ def test_every_font_is_a_writer_with_62_glyphs(tmp_path: Path, monkeypatch: pyte
     options = _partitions.ByOwner(side=12, images=2, slow_owners=("pen",))
     spread = _partitions.assemble("fonts", options, 2, seed=0)
     assert (spread.sizes, spread.slow.tolist(), spread.classes) == ([124, 124], [0, 1], 62)
+    # A second format of the same font is no second writer; who stands beside it changes no image of a font.
+    (tmp_path / "fonts/brush.otf").write_bytes(content)
+    (tmp_path / "fonts/pen.ttf").unlink()
+    np.testing.assert_array_equal(font_writers.load(seed=0, side=12, images=2).x, fonts.x[:124])
     (tmp_path / "fonts/brush.ttf").write_bytes(base64.b64encode(content))
     with pytest.raises(DataInvalid, match="cannot be read as a font"):
         font_writers.load(seed=0)
+
+
+def test_a_font_without_latin_letters_is_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pen.ttf").write_bytes(ImageFont.load_default(20).font_bytes)
+    # A character that the font lacks: one of another script among the wanted ones.
+    monkeypatch.setattr(font_writers, "CHARACTERS", font_writers.CHARACTERS[:-1] + "\u0416")
+    with pytest.raises(DataInvalid, match="with digits and Latin letters"):
+        font_writers.load(tmp_path, seed=0)
 
 
 @pytest.mark.parametrize(
