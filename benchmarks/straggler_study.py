@@ -1,16 +1,18 @@
-"""Do late reports help? Every arm of the straggler comparison, paired seeds, to the same simulated time.
+"""Do late reports help? Every arm of the straggler comparison, tuned, paired seeds, to the same simulated time.
 
-    python benchmarks/straggler_study.py [--seeds 5] [--time-s 400] [--data writers|digits] [--json FILE]
+    python benchmarks/straggler_study.py [--seeds 5] [--data fashion|digits|writers] [--time-s 600] [--untuned]
 
-All arms share data, cohorts and latency draws of a seed. Prints the mean accuracy at the end on everything and on what
-only slow clients have, and the paired difference to FedAvg with a 95 % interval (Student's t). `writers` are
-synthetic; `digits` are real images whose labels 8 and 9 only slow clients have. FARe-DUST and FeAST-on-MSG are
-reconstructions.
+All arms share data, cohorts and latency draws of a seed. Each arm first gets the same tuning budget: a grid of two
+client rates and two server rates on a seed of its own, judged by total accuracy at the end. Then come the paired seeds:
+mean accuracy at the end on everything and on what only slow clients have, and the paired difference to FedAvg with a
+95 % interval (Student's t). `writers` are synthetic; `fashion` (Fashion-MNIST, files on the node) and `digits` are real
+images whose labels 8 and 9 only slow clients have. FARe-DUST and FeAST-on-MSG are reconstructions.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -26,7 +28,15 @@ from models_core.events import Context, Metric
 DATA: dict[str, dict[str, Any]] = {
     "writers": {"data": "synthetic_writers", "clients": 80, "partition": {"kind": "synthetic_writers"}},
     "digits": {"data": "digits", "clients": 80, "partition": {"kind": "label_domains"}, "local_epochs": 2},
-}
+    "fashion": {
+        "data": "fashion_mnist", "clients": 1000, "partition": {"kind": "label_domains"}, "local_batch_size": 20,
+    },
+}  # fmt: skip
+# Of the grid. Adaptive servers take steps of the size of their rate, the others multiples of the clients' change.
+CLIENT_RATES = (0.05, 0.2)
+SERVER_RATES = {"fedadam": (0.01, 0.03)}
+PLAIN_SERVER_RATES = (0.5, 1.0)
+TUNING_SEED = 1000
 
 
 def finish(spec: dict[str, Any], seed: int) -> dict[str, float]:
@@ -36,6 +46,17 @@ def finish(spec: dict[str, Any], seed: int) -> dict[str, float]:
         if isinstance(event, Metric):
             last = {**last, **event.values}
     return last
+
+
+def tuned(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with the rates of the grid that end with the best total accuracy on the tuning seed."""
+    servers = SERVER_RATES.get(spec["algorithm"]["kind"], PLAIN_SERVER_RATES)
+    best: tuple[float, dict[str, Any]] = (-1.0, spec)
+    for client_rate, server_rate in itertools.product(CLIENT_RATES, servers):
+        algorithm = {**spec["algorithm"], "server_lr": server_rate}
+        tried = {**spec, "local_lr": client_rate, "algorithm": algorithm}
+        best = max(best, (finish(tried, TUNING_SEED)["eval/accuracy"], tried), key=lambda pair: pair[0])
+    return best[1]
 
 
 def interval(values: list[float]) -> str:
@@ -49,9 +70,10 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--time-s", type=float, default=400.0, help="simulated seconds of every run")
+    parser.add_argument("--time-s", type=float, default=600.0, help="simulated seconds of every run")
     parser.add_argument("--data", choices=sorted(DATA), default="writers")
     parser.add_argument("--arms", default="", help="names of arms with commas between them; all when empty")
+    parser.add_argument("--untuned", action="store_true", help="the template's rates for all")
     parser.add_argument("--json", default="", help="also write every run's last values there")
     arguments = parser.parse_args()
     template = next(one for one in catalog.recipe("federated_training").templates if one.name == "stragglers")
@@ -63,12 +85,14 @@ def main() -> None:
     arms["FedAvg under half-normal delays"] = {**arms[baseline], "latency": {"kind": "half_normal", "sigma_s": 1.0}}
     chosen = arguments.arms.split(",") if arguments.arms else list(arms)
     print(f"{arguments.data}, {arguments.seeds} seeds, {arguments.time_s:.0f} s simulated\n")
-    print("| arm | total | stragglers | total against FedAvg | stragglers against FedAvg | wasted |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| arm | rates | total | stragglers | total against FedAvg | stragglers against FedAvg | wasted |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     found: dict[str, list[dict[str, float]]] = {}
     begun = time.perf_counter()
     for name in dict.fromkeys([baseline, *chosen]):
-        runs = found[name] = [finish(arms[name], seed) for seed in range(arguments.seeds)]
+        spec = arms[name] if arguments.untuned else tuned(arms[name])
+        rates = "template" if arguments.untuned else f"{spec['local_lr']}, {spec['algorithm']['server_lr']}"
+        runs = found[name] = [finish(spec, seed) for seed in range(arguments.seeds)]
         totals, slow = ([run[key] for run in runs] for key in ("eval/accuracy", "eval/straggler_accuracy"))
         differences = [
             interval([run[key] - other[key] for run, other in zip(runs, found[baseline], strict=True)])
@@ -76,7 +100,7 @@ def main() -> None:
         ]
         wasted = np.mean([run["work/wasted_share"] for run in runs])
         print(
-            f"| {name} | {np.mean(totals):.3f} | {np.mean(slow):.3f} | {differences[0]} | {differences[1]} "
+            f"| {name} | {rates} | {np.mean(totals):.3f} | {np.mean(slow):.3f} | {differences[0]} | {differences[1]} "
             f"| {wasted:.0%} |",
             flush=True,
         )

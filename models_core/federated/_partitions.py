@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from models_core.spec import Spec, field
+from models_core.spec import Spec, field, refuse
 
 if TYPE_CHECKING:
     from models_core.data.synthetic_writers import Knobs
     from models_core.federated.simulation.federation import Federation
 
-DataName = Literal["digits", "mnist5k", "cifar10", "cifar100", "synthetic_writers", "federated_emnist"]
+DataName = Literal[
+    "digits", "mnist5k", "mnist", "fashion_mnist", "emnist", "cifar10", "cifar100", "synthetic_writers",
+    "federated_emnist", "federated_cifar100", "fonts", "spam_assassin", "king_james", "stdlib_text", "stdlib_prose",
+    "shakespeare", "stackoverflow",
+]  # fmt: skip
+TEXTS = ("spam_assassin", "king_james", "stdlib_text", "stdlib_prose", "shakespeare", "stackoverflow")
+_OWNED = (*TEXTS, "federated_cifar100", "fonts")
 
 
 class Iid(Spec, title="IID"):
@@ -110,17 +116,55 @@ class ByWriter(Spec, title="By writer"):
     )
 
 
-PartitionOptions = Iid | DirichletPerClient | DirichletPerClass | Shards | LabelDomains | SyntheticWriters | ByWriter
+class ByOwner(Spec, title="By owner"):
+    """Every client is an owner that the data name: an author, speaker, user, book, module, font, or a file's client."""
+
+    kind: Literal["by_owner"] = field(
+        "by_owner", title="Partition", help="An author, speaker, book, module or font a client.", section="Clients"
+    )
+    slow_owners: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = field(
+        (), title="Slow owners", help="Owners whose names begin so are the slow domain.", max_length=200,
+        section="Clients",
+    )  # fmt: skip
+    least: int = field(
+        5, title="Least", help="Text: windows that an owner must have.", ge=2, le=10_000, section="Clients"
+    )
+    most: int = field(
+        100, title="Most", help="Text: windows of an owner at most, the first ones.", ge=2, le=10_000, section="Clients"
+    )
+    window: int = field(
+        32, title="Window", help="Text: bytes or words of an example.", unit="tokens", ge=2, le=1000, section="Clients"
+    )
+    words: int = field(
+        0, title="Words", help="Text: size of the vocabulary of words; 0: bytes.", ge=0, le=50_000, section="Clients"
+    )
+    images: int = field(3, title="Images", help="Fonts: of each glyph.", ge=1, le=50, section="Clients", advanced=True)
+    side: int = field(
+        28, title="Side", help="Fonts: of an image.", unit="pixels", ge=8, le=64, section="Clients", advanced=True
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.most < self.least:
+            refuse("most", "An owner would have fewer windows than it must have.")
+        return self
+
+
+PartitionOptions = (
+    Iid | DirichletPerClient | DirichletPerClass | Shards | LabelDomains | SyntheticWriters | ByWriter | ByOwner
+)
 AnyPartition = Annotated[PartitionOptions, Field(discriminator="kind")]
 
 
 def mismatch(data: DataName, partition: PartitionOptions) -> str:
     """Why the data cannot be spread so, or nothing."""
-    own = {"synthetic_writers": "synthetic_writers", "federated_emnist": "by_writer"}
+    own = {"synthetic_writers": "synthetic_writers", "federated_emnist": "by_writer"} | dict.fromkeys(
+        _OWNED, "by_owner"
+    )
     if data in own and partition.kind != own[data]:
-        return f"The images of {data} belong to writers: choose {own[data]}."
+        return f"The examples of {data} belong to somebody: choose {own[data]}."
     if data not in own and partition.kind in own.values():
-        return f"The images of {data} have no writers."
+        return f"The examples of {data} belong to nobody."
     return ""
 
 
@@ -133,6 +177,8 @@ def has_domains(partition: PartitionOptions) -> bool:
             return share > 0
         case ByWriter(high_school_slow=slow):
             return slow
+        case ByOwner(slow_owners=owners):
+            return bool(owners)
         case _:
             return False
 
@@ -141,7 +187,7 @@ def assemble(data: DataName, options: PartitionOptions, clients: int, *, seed: i
     """Load and deal out; raises DataInvalid, or SpecInvalid when the partition cannot be made."""
     import numpy as np
 
-    from models_core.data import cifar10, cifar100, digits, federated_emnist, mnist5k, partition, synthetic_writers
+    from models_core.data import federated_emnist, image_sets, partition, synthetic_writers
     from models_core.errors import SpecInvalid
     from models_core.federated.simulation import federation
 
@@ -154,8 +200,9 @@ def assemble(data: DataName, options: PartitionOptions, clients: int, *, seed: i
             for part in ("train", "test")
         )
         return federation.of_files(train, test, options.high_school_slow)
-    loaders = {"digits": digits.load, "mnist5k": mnist5k.load, "cifar10": cifar10.load, "cifar100": cifar100.load}
-    images = loaders[data]()
+    if isinstance(options, ByOwner):
+        return _owned(data, options, clients, seed=seed)
+    images = image_sets.load(data)  # type: ignore[arg-type]
     labels = images.train_y
     try:
         match options:
@@ -177,6 +224,33 @@ def assemble(data: DataName, options: PartitionOptions, clients: int, *, seed: i
     if min(map(len, parts)) == 0:
         raise SpecInvalid("A client would have no example.", fields={"clients": "Too many for the data."})
     return federation.of_images(images, parts)
+
+
+def _owned(data: DataName, options: ByOwner, clients: int, *, seed: int) -> Federation:
+    from models_core.data import corpora, federated_cifar100, federated_text, font_writers, text_windows
+    from models_core.federated.simulation import federation
+
+    if data == "federated_cifar100":
+        parts = [federated_cifar100.load(part=part, most_clients=clients) for part in ("train", "test")]
+        return federation.of_cifar100(*parts, slow=options.slow_owners)
+    if data == "fonts":
+        fonts = font_writers.load(seed=seed, side=options.side, images=options.images, most_fonts=clients)
+        shape = (options.side, options.side, 1)
+        return federation.of_owners(fonts, shape, len(font_writers.CHARACTERS), slow=options.slow_owners)
+    if data in ("shakespeare", "stackoverflow"):
+        documents = federated_text.documents(data)  # type: ignore[arg-type]
+    else:
+        corpus = {
+            "spam_assassin": corpora.SpamAssassin, "king_james": corpora.KingJames,
+            "stdlib_text": corpora.StdlibSource, "stdlib_prose": corpora.StdlibProse,
+        }[data]()  # fmt: skip
+        documents = corpora.documents(corpus, seed=seed)
+    cut = text_windows.cut(
+        documents, length=options.window, most_owners=clients, least=options.least, most=options.most,
+        words=options.words,
+    )  # fmt: skip
+    found = federation.of_owners(cut, (options.window,), cut.vocabulary, slow=options.slow_owners)
+    return federation.without(found, text_windows.UNKNOWN if options.words else None)
 
 
 def writer_knobs(options: SyntheticWriters, writers: int) -> Knobs:

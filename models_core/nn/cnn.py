@@ -14,7 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from models_core.nn import mlp
-from models_core.nn.convolution import Formulation, convolve, init_kernel, max_pool
+from models_core.nn.convolution import (
+    Formulation,
+    convolve,
+    convolve_planes,
+    init_kernel,
+    max_pool,
+    pool_planes,
+    resolve,
+)
 
 Params = dict[str, list[dict[str, Array]]]
 KERNEL = 5
@@ -47,7 +55,15 @@ def init(
 def apply(
     params: Params, x: Float[Array, "batch height width channels"], *, formulation: Formulation = "auto"
 ) -> Float[Array, "batch classes"]:
-    """Class logits. formulation: see `nn.convolution`."""
+    """Class logits. formulation: see `nn.convolution`; by patches, the stages run with the channels first."""
+    if resolve(formulation) == "patches":
+        planes = x.transpose(3, 1, 0, 2)
+        for stage in params["convolutions"]:
+            # The bias and ReLU rise monotonously, so that they may follow the pooling, of a quarter of the values.
+            pooled = pool_planes(convolve_planes(planes, stage["kernel"]))
+            planes = jax.nn.relu(pooled + stage["bias"][:, None, None, None])
+        flat = planes.transpose(2, 1, 3, 0).reshape(x.shape[0], -1)
+        return mlp.apply(params["dense"], flat)
     for stage in params["convolutions"]:
         convolved = convolve(x, stage["kernel"], formulation=formulation)
         x = max_pool(jax.nn.relu(convolved + stage["bias"][None, None, None]))

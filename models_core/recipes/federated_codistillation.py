@@ -31,9 +31,10 @@ FAMILY = "federated"
 class Spec(BaseSpec):
     """Two models, two pools of clients, and what passes between them."""
 
-    data: Literal["digits", "mnist5k", "synthetic_writers"] = field(
-        "digits", title="Images", help="8x8 digits, 28x28 MNIST (4,000), or synthetic handwriting.", section="Task"
-    )
+    data: Literal["digits", "mnist5k", "mnist", "fashion_mnist", "synthetic_writers"] = field(
+        "digits", title="Images", help="8x8 digits, 28x28 MNIST (4,000), image files on the node, or synthetic "
+        "handwriting.", section="Task",
+    )  # fmt: skip
     clients: int = field(
         60, title="Clients", help="In the whole fleet.", unit="clients", ge=2, le=1000, section="Clients"
     )

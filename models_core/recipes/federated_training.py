@@ -9,16 +9,18 @@ FeAST-on-MSG are reconstructions from their abstracts: never set their numbers b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.catalog import Example, MetricInfo
+from models_core.data.image_sets import IMAGE_SETS
 from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.federated import AnyAlgorithm, _partitions
 from models_core.federated._partitions import AnyPartition, DataName, DirichletPerClient, Shards
 from models_core.federated._rounds import RoundOptions
+from models_core.federated._studies import STRAGGLERS
 from models_core.federated.compression import none as no_compression
 from models_core.federated.compression import quantised, top_k
 from models_core.federated.fedavg import Options as FedAvg
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 FAMILY = "federated"
-_EXAMPLES = {"digits": 1437, "mnist5k": 4000, "cifar10": 50_000, "cifar100": 50_000}
+_EXAMPLES: dict[str, int] = {name: info.train for name, info in IMAGE_SETS.items()}
 # The longest compiled call when its length is chosen by the clock, and how long such a call should take.
 _LONGEST_CALL, _CALL_S = 32, 0.5
 
@@ -45,13 +47,16 @@ class Spec(BaseSpec):
 
     data: DataName = field(
         "digits",
-        title="Images",
-        help="8x8 digits, 28x28 MNIST (4,000), files of CIFAR or federated EMNIST, or synthetic handwriting.",
+        title="Data",
+        help="8x8 digits, 28x28 MNIST (4,000), image or text files on the node, or synthetic handwriting.",
         section="Task",
     )
-    model: Literal["mlp", "cnn"] = field("mlp", title="Model", help="Classifier of the clients.", section="Model")
+    model: Literal["mlp", "cnn", "lstm"] = field(
+        "mlp", title="Model", help="Classifier of images; for text the LSTM, which predicts the next byte or word.",
+        section="Model",
+    )  # fmt: skip
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = field(
-        (64,), title="Hidden layers", help="Sizes of the MLP's; the CNN has one, the first.", max_length=8,
+        (64,), title="Hidden layers", help="Sizes of the MLP's or LSTM's; the CNN has one, the first.", max_length=8,
         section="Model",
     )  # fmt: skip
     channels: tuple[Annotated[int, Field(ge=1, le=512)], ...] = field(
@@ -146,6 +151,10 @@ class Spec(BaseSpec):
         4, title="Chunk", help="Clients at once with chunks.", unit="clients", ge=2, le=1024, section="Engine",
         advanced=True,
     )  # fmt: skip
+    replicas: int = field(
+        1, title="Models", help="Side by side on the same clients and delays; means are reported.", unit="models",
+        ge=1, le=64, section="Engine", advanced=True,
+    )  # fmt: skip
     devices: int = field(
         1, title="Devices", help="Over which the clients of a step are spread.", ge=1, le=64, section="Engine",
         advanced=True,
@@ -157,20 +166,33 @@ class Spec(BaseSpec):
         if needed > self.clients:
             refuse("clients", f"The algorithm needs {needed} clients at once.")
         shards = self.partition.per_client if isinstance(self.partition, Shards) else 1
-        if self.clients * shards > _EXAMPLES.get(self.data, self.clients * shards):
-            refuse("clients", f"{self.data} has only {_EXAMPLES[self.data]} training images to deal out.")
+        dealt = _EXAMPLES.get(self.data)
+        if dealt is not None and self.clients * shards > dealt:
+            refuse("clients", f"{self.data} has only {dealt} training images to deal out.")
         if reason := _partitions.mismatch(self.data, self.partition):
             refuse("partition.kind", reason)
         if isinstance(self.latency, PerDomainPerExample) and not _partitions.has_domains(self.partition):
             refuse("latency.kind", "The partition has no slow domain: choose label domains or writers.")
-        if self.model == "cnn" and not self.hidden:
-            refuse("hidden", "The CNN needs a hidden layer.")
+        if self.model != "mlp" and not self.hidden:
+            refuse("hidden", f"The {self.model.upper()} needs a hidden layer.")
+        if (self.data in _partitions.TEXTS) != (self.model == "lstm"):
+            refuse("model", "Text is predicted by the LSTM, images are recognised by the others.")
+        if self.replicas > 1:
+            self._replicated()
         own_teachers = self.algorithm.kind == "fare_dust"
         if own_teachers and self.regularisation.kind != "none":
             refuse("regularisation.kind", "FARe-DUST has teachers of its own.")
         if isinstance(self.privacy, dp_fedavg.Options):
             self._private()
         return self
+
+    def _replicated(self) -> None:
+        if self.devices > 1:
+            refuse("devices", "Several models run on one device.")
+        if isinstance(self.privacy, dp_fedavg.Options) or self.algorithm.kind == "dp_ftrl":
+            refuse(
+                "replicas", "Every further model tells more of the clients than epsilon says: choose 1 with privacy."
+            )
 
     def _private(self) -> None:
         algorithm = self.algorithm
@@ -213,56 +235,12 @@ EXAMPLES = (
     ),
 )
 
-_SLOW_WRITERS: dict[str, Any] = {
-    "data": "synthetic_writers",
-    "clients": 80,
-    "partition": {"kind": "synthetic_writers"},
-    "latency": {"kind": "per_domain_per_example", "slow_factor": 10.0},
-    "local_epochs": 1,
-    "server_steps": 2000,
-    "time_budget_s": 600.0,
-    "eval_every": 25,
-}
-_ROUND = {"kind": "fedavg", "cohort": 10, "over_selection": 0.5}
-_ADAM = {"kind": "fedadam", "cohort": 10, "over_selection": 0.5, "server_lr": 0.03}
-
-TEMPLATES = (
-    StudyTemplate(
-        "stragglers",
-        "Learning from straggler clients",
-        "Slow writers are a domain of their own. Every algorithm runs to the same simulated time; the controls tell "
-        "whether a gain comes from late reports. FARe-DUST and FeAST-on-MSG are reconstructions, the data synthetic.",
-        spec=_SLOW_WRITERS,
-        arms={
-            "FedAvg": {"algorithm": _ROUND},
-            "FedAvg waits for all": {"algorithm": {"kind": "fedavg", "cohort": 15}},
-            "FedAvg asks twice as many": {"algorithm": {**_ROUND, "over_selection": 1.0}},
-            "FedAdam": {"algorithm": _ADAM},
-            "FedAdam with average": {"algorithm": _ADAM, "average_decay": 0.95},
-            "FedAdam with old teacher": {"algorithm": _ADAM, "regularisation": {"kind": "distillation", "age": 10}},
-            "FedBuff": {"algorithm": {"kind": "fedbuff", "concurrency": 15, "buffer": 10}},
-            "FARe-DUST": {"algorithm": {"kind": "fare_dust", "over_selection": 0.5}},
-            "FARe-DUST with timely teachers": {
-                "algorithm": {"kind": "fare_dust", "over_selection": 0.5, "late_reports": False}
-            },
-            "FeAST-on-MSG": {"algorithm": {"kind": "feast_on_msg", "over_selection": 0.5}},
-            "FeAST with its average only": {
-                "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "aux_lr": 0.0}
-            },
-            "FeAST without late reports": {
-                "algorithm": {"kind": "feast_on_msg", "over_selection": 0.5, "late_reports": False}
-            },
-        },
-        baseline="FedAvg",
-        metric="eval/straggler_accuracy",
-        x="sim/time_s",
-        seeds=(0, 1, 2, 3, 4),
-    ),
-)
+TEMPLATES = (STRAGGLERS,)
 
 METRICS = (
     MetricInfo("eval/accuracy", "", "max", "Share of test images recognised by the model.", primary=True),
     MetricInfo("eval/loss", "nats", "min", "Mean loss on the test images."),
+    MetricInfo("eval/accuracy_spread", "", "min", "Standard deviation of the accuracy over models side by side."),
     MetricInfo("eval/straggler_accuracy", "", "max", "Accuracy on what slow clients have, mean over them."),
     MetricInfo("eval/other_accuracy", "", "max", "Accuracy on what the other clients have, mean over them."),
     MetricInfo("fair/p10", "", "max", "Accuracy on a client's own mix of classes: 10th percentile over clients."),
@@ -300,7 +278,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     import jax
     import numpy as np
 
-    from models_core.federated.simulation import engine, experiment
+    from models_core.federated.simulation import engine, experiment, replicas
     from models_core.training import backend, snapshot
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
@@ -317,14 +295,16 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     plan, choice = experiment.choose_map(setup, spec.client_map, spec.chunk, chosen=resumed.get("chunk"))
     if choice:
         yield Log(choice)
-    state = setup.start(plan)
+    state = replicas.start(setup, plan, spec.replicas)
     step, reached_s = 0, float("inf")
     if ctx.resume:
         state, step = snapshot.from_arrays(ctx.resume.arrays, state), ctx.resume.step
         reached_s = float(resumed["reached_s"]) if resumed["reached_s"] is not None else reached_s
     length = min(spec.steps_per_call or _LONGEST_CALL, steps)
     advance = engine.compile_advance(
-        plan, example=(state, setup.data, engine.stretch(schedule, 0, 1, length, width=plan.width))
+        plan,
+        example=(state, setup.data, engine.stretch(schedule, 0, 1, length, width=plan.width)),
+        side_by_side=spec.replicas > 1,
     )
     pacing = Pacing(steps, spec.eval_every, spec.checkpoint_every)
     watch = Stopwatch()
@@ -341,7 +321,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         return Checkpoint(step, snapshot.to_arrays(state), progress)
 
     if not ctx.resume:
-        yield Metric(0, {"sim/time_s": 0.0, **setup.evaluate(engine.shown(plan, state))})
+        first = replicas.evaluated(setup, replicas.shown(plan, state, spec.replicas))
+        yield Metric(0, {"sim/time_s": 0.0, **first})
     while step < steps:
         if ctx.should_stop():
             yield saved()
@@ -353,7 +334,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 break
         watch.start()
         state, numbers = advance(state, setup.data, engine.stretch(schedule, begin, step, length, width=plan.width))
-        host = {name: np.asarray(value) for name, value in jax.device_get(numbers).items()}
+        host = replicas.meant({name: np.asarray(v) for name, v in jax.device_get(numbers).items()}, spec.replicas)
         watch.stop()
         pace = (step - begin) / watch.lap_s()
         if not spec.steps_per_call:
@@ -369,7 +350,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 yield Metric(done, setup.measured(done, host, index) | {"perf/steps_per_s": pace})
         if pacing.evaluates(step):
             # Together with the clock, so that every point of an evaluation has its simulated time.
-            found = setup.evaluate(engine.shown(plan, state))
+            found = replicas.evaluated(setup, replicas.shown(plan, state, spec.replicas))
             if spec.target and found["eval/accuracy"] >= spec.target:
                 reached_s = min(reached_s, float(schedule.clock_s[step - 1]))
             if spec.target:
@@ -380,5 +361,6 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             yield Progress(step, steps, f"{schedule.clock_s[step - 1]:.1f} s of simulated time")
         if pacing.saves(step):
             yield saved()
-    yield Artifact("model.safetensors", snapshot.to_safetensors(engine.shown(plan, state)))
+    for place, model in enumerate(replicas.shown(plan, state, spec.replicas)):
+        yield Artifact(f"model{f'_{place}' if place else ''}.safetensors", snapshot.to_safetensors(model))
     yield Artifact("staleness.json", setup.staleness_json(), "application/json")

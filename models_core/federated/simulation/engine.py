@@ -7,8 +7,7 @@ products with a client's own weights into many small ones. A client makes as man
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -266,42 +265,26 @@ def build_advance(plan: Plan) -> Advance:
     return advance
 
 
-def compile_advance(plan: Plan, *, example: tuple[ServerState, ClientData, Reports], seeds: bool = False) -> Advance:
+def compile_advance(
+    plan: Plan, *, example: tuple[ServerState, ClientData, Reports], side_by_side: bool = False
+) -> Advance:
     """`advance(state, data, reports) -> state, numbers of each step`, compiled; the old state's buffers are given away.
 
-    example: arguments of the shapes to compile for. seeds: states, reports and the clients' rows have a leading axis of
-    seeds, which run side by side on the same examples.
+    example: arguments of the shapes to compile for. side_by_side: the state has a leading axis of models that share the
+    examples; so may the reports and the clients' rows (seeds with partitions and delays of their own).
 
     Numbers: "loss", the clients' mean loss while training, weighted as their deltas; "update_norm", of the server's
     step; "clip" and "unclipped" (a count) with clipping; "overflows" with secure sums.
     """
     advance = build_advance(plan)
-    if seeds:
-        data_axes = ClientData(x=None, y=None, rows=0, begin=0, size=0)  # type: ignore[arg-type]
-        advance = jax.vmap(advance, in_axes=(0, data_axes, 0))
+    if side_by_side:
+        _, data, reports = example
+        rows: Any = 0 if data.rows.ndim == 2 else None
+        nobody: Any = None
+        data_axes = ClientData(x=nobody, y=nobody, rows=rows, begin=rows, size=rows)
+        advance = jax.vmap(advance, in_axes=(0, data_axes, 0 if reports.client.ndim == 3 else None))
     compiled: Advance = partial(jax.jit, donate_argnums=0)(advance).lower(*example).compile()
     return compiled
-
-
-def fastest_chunk(
-    plan_of: Callable[[int], Plan], example: tuple[ServerState, ClientData, Schedule], candidates: Sequence[int]
-) -> tuple[int, dict[int, float]]:
-    """The chunk whose first server step runs fastest, and the seconds of each; compiles every candidate once."""
-    state, data, schedule = example
-    seconds: dict[int, float] = {}
-    for chunk in candidates:
-        plan = plan_of(chunk)
-        reports = stretch(schedule, 0, 1, 1, width=plan.width)
-        copies = [jax.tree.map(jnp.array, state) for _ in range(3)]
-        advance = compile_advance(plan, example=(copies[0], data, reports))
-        jax.device_get(advance(copies[0], data, reports)[1])
-        times = []
-        for copy in copies[1:]:
-            begun = time.perf_counter()
-            jax.device_get(advance(copy, data, reports)[1])
-            times.append(time.perf_counter() - begun)
-        seconds[chunk] = min(times)
-    return min(seconds, key=lambda chunk: seconds[chunk]), seconds
 
 
 def _build_sums(plan: Plan) -> Callable[[ServerState, ClientData, Reports], tuple[dict[str, Any], Params]]:

@@ -20,11 +20,11 @@ from models_core.federated.dp_ftrl import Options as DpFtrl
 from models_core.federated.dp_ftrl import epsilon as ftrl_epsilon
 from models_core.federated.modifiers import distillation
 from models_core.federated.privacy import dp_fedavg, secure_sum
-from models_core.federated.simulation import client, engine, latency, measures, presence
+from models_core.federated.simulation import client, engine, inner_map, latency, measures, presence
 from models_core.federated.simulation.federation import Federation
 from models_core.federated.simulation.schedule import Fleet, Schedule
 from models_core.federated.simulation.uplink import Uplink
-from models_core.nn import cnn, mlp
+from models_core.nn import cnn, lstm, mlp
 
 _TRACE_LIMIT_BYTES = 16 << 20
 
@@ -93,7 +93,7 @@ class Setup:
         """A line for a person."""
         sizes = self.federation.sizes
         return (
-            f"{len(sizes)} clients of {min(sizes)} to {max(sizes)} images; {self.schedule.steps} steps last "
+            f"{len(sizes)} clients of {min(sizes)} to {max(sizes)} examples; {self.schedule.steps} steps last "
             f"{self.schedule.clock_s[-1]:.1f} s of simulated time; {self.schedule.history} models are kept."
         )
 
@@ -197,7 +197,7 @@ def choose_map(setup: Setup, wish: str, chunk: int, *, chosen: int | None = None
     if wish != "auto":
         return replace(setup.plan, chunk={"scan": 1, "chunks": min(chunk, width), "vmap": width}[wish]), ""
     candidates = sorted({1, min(chunk, width), width})
-    best, seconds = engine.fastest_chunk(
+    best, seconds = inner_map.fastest_chunk(
         lambda size: replace(setup.plan, chunk=size), (setup.start(setup.plan), setup.data, setup.schedule), candidates
     )
     told = ", ".join(f"{size} at once {1000 * took:.1f} ms" for size, took in seconds.items())
@@ -205,8 +205,14 @@ def choose_map(setup: Setup, wish: str, chunk: int, *, chosen: int | None = None
 
 
 def build_model(spec: Any, federation: Federation, key: jax.Array) -> tuple[client.Task, Any]:
-    """The classifier of flat images and its parameters. spec: model, hidden and channels."""
+    """The classifier of flat images, or the predictor of next tokens, and its parameters.
+
+    spec: model, hidden and channels.
+    """
     shape, classes = federation.shape, federation.classes
+    if spec.model == "lstm":
+        valid = None if federation.unknown is None else lambda y: y != federation.unknown
+        return client.Task(lstm.apply, valid), lstm.init(key, classes, width=spec.hidden[0], layers=len(spec.hidden))
     if spec.model == "mlp":
         return client.Task(mlp.apply), mlp.init(key, [math.prod(shape), *spec.hidden, classes])
     height, width, depth = shape

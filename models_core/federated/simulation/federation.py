@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from models_core.data.partition import Partition
+from models_core.errors import SpecInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,9 @@ class Federation:
     """x, y: training examples. parts: the rows of each client. slow: each client's domain, 1 where slow.
 
     test_domain: the same of test examples. shape: of one example as the model wants it. classes: labels are 0 ..
-    classes - 1. domains: whether the two domains differ in their data.
+    classes - 1. domains: whether the two domains differ in their data. test_owner: whose each test example is, where
+    every client has its own. unknown: a target that counts neither as loss nor as a hit (a word outside the
+    vocabulary). Text has y [examples, time].
     """
 
     x: np.ndarray
@@ -28,6 +32,8 @@ class Federation:
     shape: tuple[int, ...]
     classes: int
     domains: bool
+    test_owner: np.ndarray | None = None
+    unknown: int | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -43,7 +49,10 @@ class Federation:
         """The group (domain, label) of every test example, and every client's share of each, [clients, groups].
 
         A client's accuracy is what the test set says about its mix: the groups' accuracies weighted by its shares.
+        Where every client has test examples of its own, these are its group.
         """
+        if self.test_owner is not None:
+            return self.test_owner, np.eye(len(self.parts))
         group = self.test_domain * self.classes + self.test_y
         mixes = np.zeros((len(self.parts), 2 * self.classes))
         for client, part in enumerate(self.parts):
@@ -109,6 +118,55 @@ def of_files(train: Any, test: Any, high_school: bool) -> Federation:
         classes=train.classes,
         domains=bool(slow.any()),
     )
+
+
+def of_owners(owned: Any, shape: tuple[int, ...], classes: int, *, slow: Sequence[str] = ()) -> Federation:
+    """A client an owner; owned: names, x, y, owner and test_x, test_y, test_owner. slow: beginnings of slow names."""
+    domain = _slow_names(owned.names, slow)
+    order = np.argsort(owned.owner, kind="stable")
+    cuts = np.cumsum(np.bincount(owned.owner, minlength=len(owned.names)))[:-1]
+    return Federation(
+        x=owned.x,
+        y=owned.y,
+        parts=np.split(order, cuts),
+        slow=domain,
+        test_x=owned.test_x,
+        test_y=owned.test_y,
+        test_domain=domain[owned.test_owner],
+        shape=shape,
+        classes=classes,
+        domains=bool(domain.any()),
+        test_owner=owned.test_owner,
+    )
+
+
+def of_cifar100(train: Any, test: Any, *, slow: Sequence[str] = ()) -> Federation:
+    """Federated CIFAR-100, whose test clients are others: a client is judged by its mix of classes."""
+    return Federation(
+        x=train.x,
+        y=train.y,
+        parts=train.clients,
+        slow=_slow_names(train.names, slow),
+        test_x=test.x,
+        test_y=test.y,
+        test_domain=np.zeros(len(test.y), np.int32),
+        shape=(32, 32, 3),
+        classes=100,
+        domains=False,
+    )
+
+
+def without(federation: Federation, unknown: int | None) -> Federation:
+    """The same federation, in which the target `unknown` does not count."""
+    return replace(federation, unknown=unknown)
+
+
+def _slow_names(names: Sequence[str], beginnings: Sequence[str]) -> np.ndarray:
+    slow = np.array([name.startswith(tuple(beginnings)) for name in names], np.int32)
+    if beginnings and not 0 < slow.sum() < len(names):
+        told = f"Of {len(names)} owners {slow.sum()} have such names: some must, and some must not."
+        raise SpecInvalid("There are no two domains.", fields={"partition.slow_owners": told})
+    return slow
 
 
 def _is_high_school(name: str) -> bool:

@@ -107,6 +107,14 @@ def test_adaptive_servers_by_hand() -> None:
     np.testing.assert_allclose(stepped(corrected), 0.1 * np.sign(d), rtol=1e-4)
 
 
+def test_yogi_is_adam_whenever_its_second_moment_is_the_square() -> None:
+    # At beta2 = 0 both moments are the square of the change after every step.
+    moments = {"server_lr": 0.1, "beta1": 0.9, "beta2": 0.0, "eps": 1e-2}
+    np.testing.assert_allclose(
+        stepped(fedyogi.Options(**moments), 3), stepped(fedadam.Options(**moments), 3), rtol=1e-6
+    )
+
+
 def test_fedasync_is_fedbuff_with_a_buffer_of_one_but_for_where_deltas_begin() -> None:
     begin = fed.run(
         fedasync.Options(concurrency=3, anchor="begin", server_lr=0.5), SIZES, latency.HalfNormal(), steps=6

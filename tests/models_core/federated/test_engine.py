@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from models_core.federated import fedavg, fedbuff, scaffold
-from models_core.federated.simulation import client, engine, latency
+from models_core.federated.simulation import client, engine, inner_map, latency
 from models_core.nn import mlp
 from support import federation as fed
 
@@ -155,7 +155,7 @@ def test_seeds_side_by_side_are_the_seeds_one_by_one() -> None:
         lambda *leaves: jnp.stack(leaves), *(engine.stretch(schedule, 0, 3, 3) for schedule in schedules)
     )
     shared = data._replace(**{name: jnp.stack([getattr(data, name)] * 2) for name in ("rows", "begin", "size")})
-    advance = engine.compile_advance(plan, example=(stacked, shared, reports), seeds=True)
+    advance = engine.compile_advance(plan, example=(stacked, shared, reports), side_by_side=True)
     state, numbers = advance(stacked, shared, reports)
     assert numbers["loss"].shape == (2, 3)
     for place, params in enumerate(alone):
@@ -167,7 +167,7 @@ def test_the_fastest_inner_map_is_one_that_was_measured() -> None:
     options = fedavg.Options(cohort=4)
     schedule = fed.schedule_of(options, RAGGED, latency.Constant(), steps=2)
     state = engine.start(fed.plan_of(options, RAGGED), fed.initial(), schedule, fed.KEY)
-    chosen, seconds = engine.fastest_chunk(
+    chosen, seconds = inner_map.fastest_chunk(
         lambda chunk: fed.plan_of(options, RAGGED, chunk=chunk), (state, fed.examples(RAGGED), schedule), [1, 4]
     )
     assert set(seconds) == {1, 4}

@@ -72,6 +72,45 @@ def test_an_even_kernel_is_refused() -> None:
         convolution.convolve(images(1, 4, 4, 1), images(2, 2, 1, 1))
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (8, 8)])
+def test_planes_are_the_same_convolution_and_pooling_with_the_same_gradients(shape: tuple[int, int]) -> None:
+    # Whole numbers give blocks with equal values, whose share of the gradient must agree as well.
+    x, kernel, bias = jnp.round(images(3, *shape, 2)), images(5, 5, 2, 4), images(4)
+
+    def by_image(x, kernel, bias):
+        convolved = convolution.convolve(x, kernel, formulation="native") + bias[None, None, None]
+        return convolution.max_pool(jax.nn.relu(convolved)), convolution.max_pool(x)
+
+    def by_plane(x, kernel, bias):
+        planes = x.transpose(3, 1, 0, 2)
+        pooled = convolution.pool_planes(convolution.convolve_planes(planes, kernel))
+        found = jax.nn.relu(pooled + bias[:, None, None, None]), convolution.pool_planes(planes)
+        return tuple(part.transpose(2, 1, 3, 0) for part in found)
+
+    def through(apply):
+        def loss(args):
+            found = apply(*args)
+            return jnp.sum(found[0] ** 2) + jnp.sum(found[1] ** 3), found
+
+        return jax.jit(jax.grad(loss, has_aux=True))((x, kernel, bias))
+
+    for ours, theirs in zip(jax.tree.leaves(through(by_plane)), jax.tree.leaves(through(by_image)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="even size 2"):
+        convolution.convolve_planes(images(1, 4, 1, 4), images(2, 2, 1, 1))
+
+
+def test_planes_with_a_kernel_for_each_model_are_the_models_one_by_one() -> None:
+    keys = jax.random.split(jax.random.key(3))
+    params = jax.vmap(lambda key: cnn.init(key, (8, 8, 1), channels=(2, 3), hidden=4))(keys)
+    x = images(2, 3, 8, 8, 1)
+    together = jax.jit(jax.vmap(partial(cnn.apply, formulation="patches")))(params, x)
+    for place in range(2):
+        own = jax.tree.map(lambda leaf, at=place: leaf[at], params)
+        alone = jax.jit(partial(cnn.apply, formulation="native"))(own, x[place])
+        np.testing.assert_allclose(together[place], alone, rtol=CLOSE, atol=CLOSE)
+
+
 def test_pooling_drops_the_odd_edge_and_group_norm_is_torch() -> None:
     x = images(2, 5, 5, 6)
     theirs = torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
