@@ -1,4 +1,4 @@
-"""Sizes of the decoder and the vision tower, readable without an array library.
+"""Sizes of the decoder and of the towers before it, readable without an array library.
 
 The vocabulary is no part of a decoder's config: it is the embedding's rows. The published sizes are in `published`.
 """
@@ -204,6 +204,69 @@ class VisionConfig(Spec, title="Vision tower"):
     def projector_count(self, d_model: int) -> int:
         """Numbers between the tower and a decoder of width `d_model`."""
         return self.width * d_model + self.width
+
+
+class AudioConfig(Spec, title="Audio tower"):
+    """Architecture of `nn.audio`; sizes are choices of this library, the published encoders' are not disclosed."""
+
+    mel_bins: int = field(80, title="Mel bins", help="Bands of the spectrogram.", ge=1, le=512, section="Audio")
+    n_layers: int = field(4, title="Layers", help="Transformer blocks.", ge=1, le=128, section="Audio")
+    width: int = field(
+        256, title="Width", help="Size of the residual stream; even.", ge=2, le=16384, multiple_of=2, section="Audio"
+    )
+    n_heads: int = field(4, title="Heads", help="Must divide the width.", ge=1, le=256, section="Audio")
+    d_ff: int = field(1024, title="Feed-forward width", help="Hidden units.", ge=1, le=131072, section="Audio")
+    pool: int = field(
+        4,
+        title="Pool",
+        help="Steps of 40 ms that are averaged into one token.",
+        ge=1,
+        le=64,
+        section="Audio",
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.n_heads:
+            refuse("n_heads", f"Must divide the width {self.width}.")
+        return self
+
+    def tokens(self, frames: int) -> int:
+        """Soft tokens of a clip of `frames` spectrogram frames: two halvings, then the pool; a rest counts."""
+        steps = -(-frames // 4)
+        return -(-steps // self.pool)
+
+
+class InterleavedConfig(Spec, title="Interleaved decoder"):
+    """A decoder with the towers of what it reads between the text; see `nn.interleaved`."""
+
+    decoder: DecoderConfig = field(title="Decoder", help="Of text and soft tokens.", section="Model")
+    vision: VisionConfig | None = field(
+        None, title="Vision tower", help="Of images and frames; empty: none.", section="Vision"
+    )
+    audio: AudioConfig | None = field(None, title="Audio tower", help="Of clips; empty: none.", section="Audio")
+    tokens_per_frame: int = field(
+        64,
+        title="Tokens a frame",
+        help="Of a video; a square number whose side divides the grid of patches, fewer than those of an image.",
+        ge=1,
+        section="Vision",
+    )
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        if self.vision is not None:
+            side = isqrt(self.tokens_per_frame)
+            if side * side != self.tokens_per_frame or self.vision.grid % side:
+                reason = f"Must be the square of a divisor of the {self.vision.grid} patches on a side."
+                refuse("tokens_per_frame", reason)
+        return self
+
+    @property
+    def frame(self) -> VisionConfig:
+        """The tower's config with a frame's number of tokens; only where there is a tower."""
+        assert self.vision is not None
+        return self.vision.model_copy(update={"tokens_per_image": self.tokens_per_frame})
 
 
 # For tests: every feature, head_dim * n_heads != d_model, a remainder after the pattern, a window shorter than the

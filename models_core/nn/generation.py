@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from models_core.errors import InputInvalid
 from models_core.nn import decoder
 from models_core.nn.cache import Cache, create, extend
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.prompts import Sampling, left_padded
+from models_core.nn.prompts import Sampling, chunk_bounds, left_padded
 from models_core.nn.sampling import choose
 
 
@@ -46,6 +47,44 @@ def generate(
         config, len(prompts), tokens.shape[1] + max_new, jnp.asarray(padding), dtype=params["embedding"].dtype
     )
     cache, last = prefill(params, config, cache, tokens, chunk)
+    return _go_on(params, config, sampling, max_new, cache, last, stop_tokens, key)
+
+
+def generate_from(
+    params: decoder.Params,
+    config: DecoderConfig,
+    x: Float[Array, "batch time d_model"],
+    *,
+    padding: np.ndarray,
+    blocks: np.ndarray,
+    max_new: int,
+    sampling: Sampling = Sampling(),  # noqa: B008
+    stop_tokens: Sequence[int] = (),
+    key: Key[Array, ""] | None = None,
+    chunk: int = 512,
+) -> list[list[int]]:
+    """`generate` after embedded columns: those of `nn.interleaved.embed`, or of `nn.multimodal.embed`.
+
+    params: of the decoder. padding: columns at the left of each row that hold nothing. blocks: number of the image that
+    a column belongs to, -1 for none; no chunk ends inside one, so that chunks may be longer than `chunk`.
+    """
+    _check(config, x.shape[1], max_new, chunk, key, sampling)
+    cache = create(config, x.shape[0], x.shape[1] + max_new, jnp.asarray(padding), dtype=x.dtype)
+    for start, stop in pairwise(chunk_bounds(blocks, chunk)):
+        cache, last = _feed_embedded(params, config, cache, x[:, start:stop], jnp.asarray(blocks[:, start:stop]))
+    return _go_on(params, config, sampling, max_new, cache, last, stop_tokens, key)
+
+
+def _go_on(
+    params: decoder.Params,
+    config: DecoderConfig,
+    sampling: Sampling,
+    max_new: int,
+    cache: Cache,
+    last: Float[Array, "batch vocabulary"],
+    stop_tokens: Sequence[int],
+    key: Key[Array, ""] | None,
+) -> list[list[int]]:
     # A stop id that no row can produce keeps shapes alike when there is none.
     stops = jnp.asarray(list(stop_tokens) or [-1], jnp.int32)
     key = jax.random.key(0) if key is None else key
@@ -70,6 +109,18 @@ def _feed(
 ) -> tuple[Cache, Float[Array, "batch vocabulary"]]:
     x, cache = extend(params, config, cache, decoder.embed(params, config, tokens))
     return cache, decoder.unembed(params, x[:, -1], config.logit_soft_cap)
+
+
+@partial(jax.jit, static_argnums=1, donate_argnums=2)
+def _feed_embedded(
+    params: decoder.Params,
+    config: DecoderConfig,
+    cache: Cache,
+    x: Float[Array, "batch time d_model"],
+    blocks: Int[Array, "batch time"],
+) -> tuple[Cache, Float[Array, "batch vocabulary"]]:
+    out, cache = extend(params, config, cache, x, blocks)
+    return cache, decoder.unembed(params, out[:, -1], config.logit_soft_cap)
 
 
 def step(

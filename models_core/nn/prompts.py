@@ -35,3 +35,19 @@ def left_padded(prompts: Sequence[Sequence[int]], vocabulary: int) -> tuple[NDAr
         reason = f"Ids must lie in 0 .. {vocabulary - 1}, found {table.min()} .. {table.max()}."
         raise InputInvalid("A token id is outside the vocabulary.", fields={"prompts": reason})
     return table, padding
+
+
+def chunk_bounds(blocks: NDArray[Any], chunk: int) -> list[int]:
+    """Ends of chunks of columns, 0 first: about `chunk` columns each, none inside a block of any row.
+
+    blocks (batch, time): number of the image that a column belongs to, -1 for none.
+    """
+    time = blocks.shape[1]
+    inside = (blocks[:, 1:] == blocks[:, :-1]) & (blocks[:, 1:] >= 0)
+    ends = [*(np.flatnonzero(~inside.any(axis=0)) + 1).tolist(), time]
+    bounds = [0]
+    while bounds[-1] < time:
+        reach = bounds[-1] + chunk
+        fitting = [end for end in ends if bounds[-1] < end <= reach]
+        bounds.append(fitting[-1] if fitting else next(end for end in ends if end > bounds[-1]))
+    return bounds

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from models_core.errors import InputInvalid
+from models_core.nn import tower
 from models_core.nn.configs import VisionConfig
-from models_core.nn.norms import layer_norm, rms_norm
+from models_core.nn.norms import rms_norm
 
 Params = dict[str, Any]
 
@@ -29,26 +30,13 @@ Params = dict[str, Any]
 @partial(jax.jit, static_argnums=(1, 2))
 def init(key: Key[Array, ""], config: VisionConfig, dtype: Any = jnp.float32) -> Params:
     """A fresh tower: kernels of variance 1/fan-in, biases 0, norm factors 1, positions of standard deviation 0.02."""
-    width, keys = config.width, iter(jax.random.split(key, 6 * config.n_layers + 2))
-
-    def linear(rows: int, columns: int) -> Params:
-        kernel = jax.random.normal(next(keys), (rows, columns)) * rows**-0.5
-        return {"kernel": kernel.astype(dtype), "bias": jnp.zeros(columns, dtype)}
-
-    def norm() -> Params:
-        return {"weight": jnp.ones(width, dtype), "bias": jnp.zeros(width, dtype)}
-
-    def layer() -> Params:
-        attention = {name: linear(width, width) for name in ("query", "key", "value", "out")}
-        mlp = {"up": linear(width, config.d_ff), "down": linear(config.d_ff, width)}
-        return {"attention_norm": norm(), "attention": attention, "mlp_norm": norm(), "mlp": mlp}
-
+    width, keys = config.width, iter(jax.random.split(key, config.n_layers + 2))
     positions = (jax.random.normal(next(keys), (config.grid**2, width)) * 0.02).astype(dtype)
     return {
-        "patch": linear(config.channels * config.patch_size**2, width),
+        "patch": tower.init_linear(next(keys), config.channels * config.patch_size**2, width, dtype),
         "positions": positions,
-        "layers": [layer() for _ in range(config.n_layers)],
-        "final_norm": norm(),
+        "layers": [tower.init_layer(next(keys), width, config.d_ff, dtype) for _ in range(config.n_layers)],
+        "final_norm": tower.init_norm(width, dtype),
     }
 
 
@@ -63,13 +51,11 @@ def apply(
 ) -> Float[Array, "images patches vision"]:
     """Features of every patch, row by row. pixels: in -1 .. 1, of the config's size; see `nn.images.to_pixels`."""
     _check(config, pixels_BCHW.shape)
-    x = _linear(params["patch"], patches(config, pixels_BCHW).astype(params["positions"].dtype))
+    x = tower.linear(params["patch"], patches(config, pixels_BCHW).astype(params["positions"].dtype))
     x = x + params["positions"][None]
     for layer in params["layers"]:
-        x = x + _attention(layer["attention"], config, _norm(layer["attention_norm"], x))
-        hidden = jax.nn.gelu(_linear(layer["mlp"]["up"], _norm(layer["mlp_norm"], x)), approximate=True)
-        x = x + _linear(layer["mlp"]["down"], hidden)
-    return _norm(params["final_norm"], x)
+        x = tower.block(layer, config.n_heads, x)
+    return tower.norm(params["final_norm"], x)
 
 
 def project(
@@ -92,28 +78,6 @@ def patches(
     grid, size = config.grid, config.patch_size
     cut = pixels_BCHW.reshape(images, channels, grid, size, grid, size).transpose(0, 2, 4, 1, 3, 5)
     return cut.reshape(images, grid * grid, channels * size * size)
-
-
-def _attention(
-    params: Params, config: VisionConfig, x: Float[Array, "images patches vision"]
-) -> Float[Array, "images patches vision"]:
-    images, count, width = x.shape
-    size = width // config.n_heads
-    q, k, v = (
-        _linear(params[name], x).reshape(images, count, config.n_heads, size) for name in ("query", "key", "value")
-    )
-    scores = jnp.einsum("bthd,bshd->bhts", q * size**-0.5, k).astype(jnp.float32)
-    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-    return _linear(params["out"], jnp.einsum("bhts,bshd->bthd", weights, v).reshape(images, count, width))
-
-
-def _linear(params: Params, x: Float[Array, "images rows fan_in"]) -> Float[Array, "images rows fan_out"]:
-    out: Float[Array, "images rows fan_out"] = x @ params["kernel"] + params["bias"][None, None, :]
-    return out
-
-
-def _norm(params: Params, x: Float[Array, "images rows vision"]) -> Float[Array, "images rows vision"]:
-    return layer_norm(x, params["weight"], params["bias"])
 
 
 def _check(config: VisionConfig, shape: tuple[int, ...]) -> None:

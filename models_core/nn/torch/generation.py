@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models_core.errors import InputInvalid
-from models_core.nn.prompts import Sampling, left_padded
+from models_core.nn.prompts import Sampling, chunk_bounds, left_padded
 from models_core.nn.torch.cache import Cache
 from models_core.nn.torch.decoder import Decoder
 
@@ -25,16 +28,55 @@ def generate(
     chunk: int = 512,
 ) -> list[list[int]]:
     """New tokens of each prompt, at most `max_new`, ending with a stop token if one was met."""
-    if max_new < 1 or chunk < 1:
-        raise InputInvalid("Generation cannot start.", fields={"max_new": "At least 1.", "chunk": "At least 1."})
+    _check(max_new, chunk)
     table, padding = left_padded(prompts, model.embedding.shape[0])
     device = model.embedding.device
     tokens = torch.from_numpy(table).to(device)
     cache = Cache(model, len(prompts), tokens.shape[1] + max_new, torch.from_numpy(padding).to(device))
     x = prefill(model, cache, tokens, chunk)
+    return _go_on(model, cache, x, max_new, sampling, stop_tokens, generator)
+
+
+@torch.inference_mode()
+def generate_from(
+    model: Decoder,
+    x: Tensor,
+    *,
+    padding: NDArray[Any],
+    blocks: NDArray[Any],
+    max_new: int,
+    sampling: Sampling = Sampling(),  # noqa: B008
+    stop_tokens: Sequence[int] = (),
+    generator: torch.Generator | None = None,
+    chunk: int = 512,
+) -> list[list[int]]:
+    """`generate` after embedded columns (B, T, D); the arguments are those of `nn.generation.generate_from`."""
+    _check(max_new, chunk)
+    cache = Cache(model, len(x), x.shape[1] + max_new, torch.as_tensor(padding, device=x.device))
+    numbers = torch.as_tensor(blocks, device=x.device)
+    for start, stop in pairwise(chunk_bounds(blocks, chunk)):
+        out = cache.extend(x[:, start:stop], numbers[:, start:stop])
+    return _go_on(model, cache, out, max_new, sampling, stop_tokens, generator)
+
+
+def _check(max_new: int, chunk: int) -> None:
+    if max_new < 1 or chunk < 1:
+        raise InputInvalid("Generation cannot start.", fields={"max_new": "At least 1.", "chunk": "At least 1."})
+
+
+def _go_on(
+    model: Decoder,
+    cache: Cache,
+    x: Tensor,
+    max_new: int,
+    sampling: Sampling,
+    stop_tokens: Sequence[int],
+    generator: torch.Generator | None,
+) -> list[list[int]]:
+    rows, device = len(x), x.device
     stops, made = torch.tensor(list(stop_tokens), device=device, dtype=torch.int64), []
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    lengths = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+    done = torch.zeros(rows, dtype=torch.bool, device=device)
+    lengths = torch.zeros(rows, dtype=torch.int64, device=device)
     for index in range(max_new):
         chosen = choose(model.unembed(x[:, -1]), sampling, generator)
         made.append(chosen)
@@ -45,8 +87,8 @@ def generate(
                 break
         if index + 1 < max_new:
             x = cache.extend(model.embed(chosen[:, None]))
-    rows = torch.stack(made, dim=1).tolist()
-    return [row[:count] for row, count in zip(rows, lengths.tolist(), strict=True)]
+    table = torch.stack(made, dim=1).tolist()
+    return [row[:count] for row, count in zip(table, lengths.tolist(), strict=True)]
 
 
 def prefill(model: Decoder, cache: Cache, tokens: Tensor, chunk: int = 512) -> Tensor:

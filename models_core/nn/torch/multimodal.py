@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models_core.errors import InputInvalid
 from models_core.nn.configs import DecoderConfig, VisionConfig
-from models_core.nn.torch import vision
+from models_core.nn.torch import tower, vision
 from models_core.nn.torch.decoder import Decoder
 
 SOFT_TOKEN = 262_144
@@ -66,12 +66,12 @@ class Multimodal(nn.Module):
     def load_tree(self, tree: Mapping[str, Any]) -> Multimodal:
         """Take the values of a parameter tree of `nn.multimodal`; returns self."""
         self.text.load_tree(tree["text"])
-        vision.load_tree(self.vision, self.projector, tree)
+        tower.load(vision.places(self.vision, self.projector), tree)
         return self
 
     def tree(self, *, gradients: bool = False) -> dict[str, Any]:
         """Parameters, or their gradients, as a tree laid out as in `nn.multimodal`."""
-        rest = vision.to_tree(self.vision, self.projector, gradients=gradients)
+        rest = tower.to_tree(vision.places(self.vision, self.projector), gradients=gradients)
         return {"text": self.text.tree(gradients=gradients), **rest}
 
 
