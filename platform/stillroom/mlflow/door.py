@@ -116,6 +116,12 @@ def door(routes: Routes) -> Callable[..., HttpResponseBase]:
     return view
 
 
+@csrf_exempt
+def unknown(request: HttpRequest, path: str = "") -> HttpResponse:
+    """Any other address of MLflow's: the same refusal as within the door, also to strangers."""
+    return refusal("ENDPOINT_NOT_FOUND", f"Stillroom does not serve {request.method} {path[:200]}.")
+
+
 def _serve(routes: Routes, request: HttpRequest, path: str) -> HttpResponseBase:
     member = member_of(request.headers.get("Authorization", ""))
     route, parts = routes.find(request.method or "", path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 
 from stillroom.mlflow.api import artifact_routes, routes, server
-from stillroom.mlflow.door import door
+from stillroom.mlflow.door import door, unknown
 
 ROOT = r"^(?:mlflow/)?"
 tracking, artifacts = door(routes), door(artifact_routes)
@@ -16,4 +16,5 @@ urlpatterns = [
     re_path(ROOT + r"(?:api|ajax-api)/3\.0/mlflow/server-(?:info|features)$", server.server_info),
     re_path(ROOT + r"(?:api|ajax-api)/[23]\.0/mlflow/(?P<path>.*)$", tracking),
     re_path(ROOT + r"(?:api|ajax-api)/2\.0/mlflow-artifacts/(?P<path>.*)$", artifacts),
+    re_path(ROOT + r"(?:api|ajax-api)/[23]\.0(?:/(?P<path>.*))?$", unknown),
 ]

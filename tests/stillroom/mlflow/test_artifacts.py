@@ -102,6 +102,9 @@ def test_no_path_climbs(server: Server, path: str) -> None:
     query = server.call("GET", "mlflow-artifacts/artifacts", params={"path": f"0/{run}/artifacts/../x"})
     assert (query.status_code, query.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert server.get("artifacts/list", run_id=run, path="../x").status_code == 400
+    for absolute in ("/etc/passwd", "%2Fetc%2Fpasswd", f"/0/{run}/artifacts/x"):
+        answer = server.call("PUT", f"mlflow-artifacts/artifacts/{absolute}", content=b"x")
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), absolute
 
 
 def test_a_path_that_is_nothings_does_not_exist(server: Server) -> None:
@@ -112,6 +115,22 @@ def test_a_path_that_is_nothings_does_not_exist(server: Server) -> None:
             answer = server.call(method, f"mlflow-artifacts/artifacts/{path}", content=b"x")
             assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST"), (method, path)
     assert server.call("GET", f"mlflow-artifacts/artifacts/0/{run}/artifacts/none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.txt", "100%.txt", "a&b=c+d.txt", "it's.txt", 'q"q.txt', "C:x.txt", " lead", "..double",
+     "a...b", "\U0001f9ea.txt", "日本語/é.txt", "[x];$!,~.txt"],
+)  # fmt: skip
+def test_any_name_of_a_file_comes_back(server: Server, tmp_path: Path, name: str) -> None:
+    client = server.client()
+    run = client.create_run("0").info.run_id
+    client.log_text(run, name, f"n/{name}")
+    assert Path(client.download_artifacts(run, f"n/{name}", str(tmp_path))).read_text() == name
+    folder, _, last = f"n/{name}".rpartition("/")
+    listed = server.call("GET", "mlflow-artifacts/artifacts", params={"path": f"0/{run}/artifacts/{folder}"}).json()
+    assert listed == {"files": [{"path": last, "is_dir": False, "file_size": len(name.encode())}]}
+    assert client.list_artifacts(run, f"n/{name}") == []
 
 
 def test_files_and_folders_are_deleted(server: Server) -> None:

@@ -152,13 +152,41 @@ def test_a_project_is_an_experiment_and_the_other_way_round(server: Server) -> N
     assert [one["id"] for one in listed] == [run]
 
 
-@pytest.mark.parametrize("text", ["999999999999999999", "5", "p_0000000000", "x" * 60])
+@pytest.mark.parametrize("text", ["999999999999999999", "5", "-1", "9" * 25, "p_0000000000"])
 def test_an_unknown_experiment_does_not_exist(server: Server, text: str) -> None:
     client = server.client()
     refused("RESOURCE_DOES_NOT_EXIST", lambda: client.get_experiment(text))
     assert client.get_experiment_by_name("nothing") is None
     answer = server.get("experiments/get-by-name", experiment_name="nothing")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+@pytest.mark.parametrize("text", ["abc", "x" * 60, "1; drop table run", "p_"])
+def test_what_is_no_experiments_id_is_an_invalid_parameter(server: Server, text: str) -> None:
+    client = server.client()
+    refused("INVALID_PARAMETER_VALUE", lambda: client.get_experiment(text))
+    refused("INVALID_PARAMETER_VALUE", lambda: client.create_run(text))
+    refused("INVALID_PARAMETER_VALUE", lambda: client.search_runs([text]))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "name > 'a'", "creation_time = 'x'", "creation_time LIKE '1%'", "name LIKE 5", "tags.g = 5", "tags.g > 'x'",
+        "metrics.x > 1", "name =", "nothing = 'x'",
+    ],
+)  # fmt: skip
+def test_a_filter_of_the_wrong_type_is_an_invalid_parameter(server: Server, query: str) -> None:
+    message = refused("INVALID_PARAMETER_VALUE", lambda: server.client().search_experiments(filter_string=query))
+    assert "column" in message
+
+
+def test_files_may_lie_elsewhere_but_never_in_another_experiments_place(server: Server) -> None:
+    client = server.client()
+    made = client.create_experiment("elsewhere", artifact_location="s3://bucket/here")
+    assert client.create_run(made).info.artifact_uri.startswith("s3://bucket/here/r_")
+    for bad in ("mlflow-artifacts:/0", "mlflow-artifacts://host/../x", "s3://b/%2e%2e/x", "runs:/r/x", "s3://b/x#y"):
+        refused("INVALID_PARAMETER_VALUE", lambda bad=bad: client.create_experiment("no", artifact_location=bad))
 
 
 def test_a_viewer_reads_and_does_not_write(server: Server) -> None:

@@ -122,6 +122,17 @@ def test_a_whole_model_is_logged_and_loaded(server: Server, tmp_path: Path, monk
     assert server.post("runs/log-model", {"run_id": run.info.run_id, "model_json": "{"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["file:///etc/passwd", "/etc/passwd", "relative/path", "C:/x", "s3://b/../x", "s3://b/%2e%2e/x", "runs:/r_0/x"],
+)
+def test_a_version_names_no_path_of_a_machine(client: Any, source: str) -> None:
+    client.create_registered_model("net")
+    refused("INVALID_PARAMETER_VALUE", lambda: client.create_model_version("net", source))
+    assert client.search_model_versions("name = 'net'") == []
+    assert client.create_model_version("net", "s3://bucket/model").version == "1"
+
+
 def test_the_registry(client: Any) -> None:
     run = client.create_run("0").info.run_id
     made = client.create_registered_model("net", tags={"a": "1"}, description="d")
@@ -161,7 +172,7 @@ def test_the_registry(client: Any) -> None:
     assert [str(one.version) for one in client.search_model_versions(f"run_id = '{run}' and tags.w = '2'")] == ["1"]
     client.delete_model_version("mesh", "1")
     refused("RESOURCE_DOES_NOT_EXIST", lambda: client.get_model_version("mesh", "1"))
-    third = client.create_model_version("mesh", "x")
+    third = client.create_model_version("mesh", "s3://bucket/x")
     assert str(third.version) == "3", "numbers are not used again"
     client.create_registered_model("other")
     assert [one.name for one in client.search_registered_models("name LIKE 'm%'")] == ["mesh"]

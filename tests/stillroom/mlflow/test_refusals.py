@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mlflow.entities import Param, RunTag
 
 from stillroom.config.settings import ENV
 from support.cast import running
@@ -82,7 +83,10 @@ def test_unknown_addresses_and_methods(server: Server) -> None:
         ("GET", "mlflow/gateway-proxy"),
     ):
         assert code(server.call(method, path)) == (404, "ENDPOINT_NOT_FOUND"), path
-    for path in ("api/3.0/mlflow/traces/search", "ajax-api/3.0/mlflow/scorers/list", "api/3.0/mlflow/traces"):
+    for path in (
+        "api/3.0/mlflow/traces/search", "ajax-api/3.0/mlflow/scorers/list", "api/3.0/mlflow/traces", "api/2.0/mlflow",
+        "api/2.0/", "api/2.0", "api/2.0/etc/passwd", "mlflow/api/2.0/other",
+    ):  # fmt: skip
         answer = httpx.post(f"{server.url}/{path}", json={}, headers={"Authorization": f"Bearer {server.token()}"})
         assert code(answer) == (404, "ENDPOINT_NOT_FOUND"), path
 
@@ -143,7 +147,6 @@ METRIC = {"key": "m", "value": 1.0, "timestamp": 1, "step": 0}
         ("runs/log-metric", {"run_id": "R", **METRIC, "key": "/a"}),
         ("runs/log-metric", {"run_id": "R", **METRIC, "key": "a/../b"}),
         ("runs/log-metric", {"run_id": "R", **METRIC, "key": "."}),
-        ("runs/log-parameter", {"run_id": "R", "key": "p", "value": "v" * 6001}),
         ("runs/log-parameter", {"run_id": "R", "key": "p", "value": 5}),
         ("runs/log-parameter", {"run_id": "R", "key": "p", "value": "a\x00b"}),
         ("runs/log-parameter", {"run_id": "R"}),
@@ -232,6 +235,17 @@ def test_values_at_the_limit_are_taken(server: Server, run: str) -> None:
     )
 
 
+def test_a_value_beyond_the_limit_is_cut_as_by_mlflow(server: Server, run: str) -> None:
+    client = server.client()
+    for _ in range(2):
+        client.log_param(run, "alone", "v" * 6001)
+        client.set_tag(run, "alone", "v" * 8001)
+        client.log_batch(run, params=[Param("batch", "w" * 6001)], tags=[RunTag("batch", "w" * 8001)])
+    data = client.get_run(run).data
+    assert data.params == {"alone": "v" * 6000, "batch": "w" * 6000}
+    assert (data.tags["alone"], data.tags["batch"]) == ("v" * 8000, "w" * 8000)
+
+
 def test_too_large_a_body_is_413(server: Server, run: str) -> None:
     answer = server.call(
         "POST",
@@ -316,7 +330,7 @@ def test_another_tenants_things_look_like_what_never_was(server: Server) -> None
     mine.log_metric(run, "canary", 1.0)
     model = mine.create_logged_model(experiment, name="canary").model_id
     mine.create_registered_model("canary")
-    mine.create_model_version("canary", "x", run_id=run)
+    mine.create_model_version("canary", "s3://bucket/canary", run_id=run)
     theirs = {"E": experiment, "R": run, "M": model, "N": "canary"}
     absent = {"E": "123456789012345678", "R": "r_0000000000", "M": "m-" + "0" * 32, "N": "absent"}
     calls: list[tuple[str, str, Any]] = [

@@ -113,7 +113,7 @@ def metric_clause(draw: st.DrawFn) -> Case:
 
     def holds(facts: Facts) -> bool:
         value = facts.metrics.get(key)
-        return value is not None and not math.isnan(value) and COMPARE[operator](value, bound)
+        return value is not None and COMPARE[operator](value, bound)
 
     return f"{entity}.{key} {operator} {bound!r}", holds
 

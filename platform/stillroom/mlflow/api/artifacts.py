@@ -30,14 +30,8 @@ def artifacts_list(call: Call) -> Any:
     run = run_find(run_id(call))
     folder = files.safe(call.message.text("path").rstrip("/"))
     found = files.listing(files.files_at(files.Place(run.id, "", "")), folder)
-    if folder and len(found) == 1 and not found[0]["is_dir"] and found[0]["path"] == folder.rpartition("/")[2]:
-        found = [] if _is_file(run.id, folder) else found
     rows = [{**entry, "path": f"{folder}/{entry['path']}" if folder else entry["path"]} for entry in found]
     return {"root_uri": run_views([run.id], data=False)[0]["info"]["artifact_uri"], "files": rows}
-
-
-def _is_file(run: str, path: str) -> bool:
-    return any(file.path == path for file in files.files_at(files.Place(run, "", "")))
 
 
 @artifact_routes.on("GET", "artifacts", Can.RUN_READ)

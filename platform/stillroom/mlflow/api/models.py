@@ -13,7 +13,7 @@ from stillroom.mlflow.paging import page_of
 from stillroom.mlflow.selectors.experiments import location
 from stillroom.mlflow.selectors.matching import Getter, matching, ordered
 from stillroom.mlflow.services import files, models
-from stillroom.mlflow.services.experiments import experiment_find
+from stillroom.mlflow.services.experiments import experiment_find, experiments_asked
 from stillroom.tenants.policies import Can
 
 MOST_SEARCHED = 20_000
@@ -64,7 +64,9 @@ def search(call: Call) -> Any:
     """Models of the experiments; metrics of a filter may be narrowed to data sets."""
     message = call.message
     ids = message.texts("experiment_ids")
-    numbers = [int(text) for text in ids if text.isascii() and text.isdecimal() and len(text) <= 18]
+    if not ids:
+        raise invalid("Missing value for required parameter 'experiment_ids'.")
+    numbers, _ = experiments_asked(ids)
     homes = Experiment.objects.filter(number__in=numbers, deleted_ms__isnull=True)
     rows = LoggedModel.objects.select_related("experiment").filter(experiment__in=homes, deleted_ms__isnull=True)
     datasets = [(one.text("dataset_name"), one.text("dataset_digest")) for one in message.objects("datasets")]
@@ -75,6 +77,8 @@ def search(call: Call) -> Any:
         orders.append((f"{one.required('field_name')}{' DESC' if down else ''}", narrowed))
     limit = message.between("max_results", 50, 1, 50_000)
     found = matching(rows.order_by("-created_ms", "id")[:MOST_SEARCHED], message.text("filter"), _fields(datasets))
+    if datasets:
+        found = [row for row in found if any(_fits(one, *dataset) for one in row.metrics for dataset in datasets)]
     for text, narrowed in reversed(orders):
         found = ordered(found, [text], _fields(narrowed))
     asked = ["models", ids, message.text("filter"), orders, datasets]

@@ -27,7 +27,7 @@ from stillroom.mlflow.models import Experiment, LoggedModel
 from stillroom.mlflow.selectors.experiments import view_type
 from stillroom.mlflow.selectors.runs import run_views, runs_found
 from stillroom.mlflow.services import logging, runs
-from stillroom.mlflow.services.experiments import experiment_find
+from stillroom.mlflow.services.experiments import experiment_find, experiments_asked
 from stillroom.mlflow.services.models import metrics_link
 from stillroom.tenants.policies import Can
 
@@ -128,10 +128,8 @@ def delete_tag(call: Call) -> Any:
 @routes.on("POST", "runs/search", Can.RUN_READ)
 def search(call: Call) -> Any:
     message = call.message
-    wanted = message.texts("experiment_ids")
-    numbers = [int(text) for text in wanted if text.isascii() and text.isdecimal() and len(text) <= 18]
-    projects = set(Experiment.objects.filter(number__in=numbers).values_list("project_id", flat=True))
-    projects |= {text for text in wanted if text.startswith("p_") and len(text) <= 16}
+    numbers, projects = experiments_asked(message.texts("experiment_ids"))
+    projects |= set(Experiment.objects.filter(number__in=numbers).values_list("project_id", flat=True))
     raw = message.raw("run_view_type")
     ids, token = runs_found(
         projects=sorted(projects),

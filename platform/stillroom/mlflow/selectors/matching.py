@@ -1,4 +1,6 @@
-"""MLflow filters over small lists of rows: experiments, logged models, the registry."""
+"""MLflow filters over small lists of rows: experiments, logged models, the registry. Types are MLflow's: numbers stand
+without quotes and have an order, text stands in quotes and has none.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,17 @@ from typing import Any, TypeVar
 from stillroom.runs.query import values
 from stillroom.runs.query.fields import ATTRIBUTE, METRIC, PARAM, TAG
 from stillroom.runs.query.parse import parse, parse_order
-from stillroom.runs.query.tree import Clause, Either, Every, Name, Node, Not, QueryError, Value
+from stillroom.runs.query.tree import Clause, Either, Every, Name, Node, Not, QueryError
 
 Row = TypeVar("Row")
 Getter = Callable[[Row], Any]
 Fields = Callable[[str, str], Getter[Row] | None]
 """From entity ("attribute", "tag", "param", "metric") and key to a reader; None for a field that there is not."""
 
+NUMBERS = frozenset({
+    "creation_time", "creation_timestamp", "creation_timestamp_ms", "last_update_time", "last_updated_timestamp",
+    "last_updated_timestamp_ms", "timestamp", "version", "version_number",
+})  # fmt: skip
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda one, other: one == other,
     "!=": lambda one, other: one != other,
@@ -55,13 +61,15 @@ def ordered(rows: list[Row], order: list[str], fields: Fields[Row]) -> list[Row]
     return sorted(rows, key=cmp_to_key(compare))
 
 
+def _place(name: Name) -> tuple[str, str]:
+    for kind, words in (("attribute", ATTRIBUTE), ("metric", METRIC), ("param", PARAM), ("tag", TAG)):
+        if len(name.parts) > 1 and name.parts[0].lower() in words:
+            return kind, name.key
+    return "attribute", name.text
+
+
 def _reader(name: Name, text: str, fields: Fields[Row]) -> Getter[Row]:
-    entity, key = "attribute", name.text
-    if len(name.parts) > 1:
-        for kind, words in (("attribute", ATTRIBUTE), ("metric", METRIC), ("param", PARAM), ("tag", TAG)):
-            if name.parts[0].lower() in words:
-                entity, key = kind, name.key
-    found = fields(entity, key)
+    found = fields(*_place(name))
     if found is None:
         raise QueryError(f"Invalid attribute key {name.text!r} specified", text=text, at=name.at)
     return found
@@ -87,31 +95,42 @@ def _clause(clause: Clause, text: str, fields: Fields[Row]) -> Callable[[Row], b
         return lambda row: read(row) is None
     if operator == "IS NOT NULL":
         return lambda row: read(row) is not None
-    wanted = [_literal(value, text) for value in clause.values]
-    if operator in _COMPARE:
-        compare, bound = _COMPARE[operator], wanted[0]
-
-        def holds(row: Row) -> bool:
-            value = read(row)
-            if isinstance(value, int | float) and isinstance(bound, str):
-                value = str(value)
-            elif isinstance(value, str) and not isinstance(bound, str):
-                return False
-            return value is not None and value == value and compare(value, bound)
-
-        return holds
-    if operator in ("IN", "NOT IN"):
-        return lambda row: (value := read(row)) is not None and (str(value) in map(str, wanted)) == (operator == "IN")
-    if operator in ("LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE"):
-        pattern = like(str(wanted[0]), fold="ILIKE" in operator)
-        return lambda row: (
-            (value := read(row)) is not None and bool(pattern.fullmatch(str(value))) != operator.startswith("NOT")
-        )
-    raise QueryError(f"{operator} does not fit {clause.name.text}", text=text, at=clause.at)
+    entity, key = _place(clause.name)
+    if entity == "metric" or (entity == "attribute" and key in NUMBERS):
+        return _measured(clause, text, read)
+    return _textual(clause, text, read)
 
 
-def _literal(value: Value, text: str) -> str | float:
-    return value.text if value.quoted else values.number(value, text)
+def _measured(clause: Clause, text: str, read: Getter[Row]) -> Callable[[Row], bool]:
+    """A comparison of numbers; NaN differs from every number."""
+    bounds = [values.number(value, text) for value in clause.values]
+    if clause.operator in ("IN", "NOT IN"):
+        return lambda row: (value := read(row)) is not None and (value in bounds) == (clause.operator == "IN")
+    if clause.operator not in _COMPARE:
+        raise _unfit(clause, text, (*_COMPARE, "IN"))
+    compare = _COMPARE[clause.operator]
+    return lambda row: (value := read(row)) is not None and compare(value, bounds[0])
+
+
+def _textual(clause: Clause, text: str, read: Getter[Row]) -> Callable[[Row], bool]:
+    """A comparison of text."""
+    for value in clause.values:
+        if not value.quoted:
+            shown = values.shown(value)
+            raise QueryError(f"{shown} stands without quotes", text=text, at=value.at, expected=("text in quotes",))
+    wanted = [value.text for value in clause.values]
+    negated = clause.operator in ("!=", "NOT IN", "NOT LIKE", "NOT ILIKE")
+    if clause.operator in ("=", "!=", "IN", "NOT IN"):
+        return lambda row: (value := read(row)) is not None and (str(value) in wanted) != negated
+    if not clause.operator.endswith("LIKE"):
+        raise _unfit(clause, text, ("=", "!=", "LIKE", "ILIKE", "IN"))
+    pattern = like(wanted[0], fold=clause.operator.endswith("ILIKE"))
+    return lambda row: (value := read(row)) is not None and bool(pattern.fullmatch(str(value))) != negated
+
+
+def _unfit(clause: Clause, text: str, allowed: tuple[str, ...]) -> QueryError:
+    problem = f"{clause.operator} does not fit {clause.name.text}"
+    return QueryError(problem, text=text, at=clause.at, expected=allowed)
 
 
 def like(pattern: str, *, fold: bool) -> re.Pattern[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+from urllib.parse import unquote
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from stillroom.mlflow.errors import MlflowError, invalid, missing
 from stillroom.mlflow.limits import MAX_EXPERIMENT_TAG, check_experiment_name, check_length, check_name
@@ -17,7 +18,7 @@ from stillroom.runs.models import Project
 from stillroom.tenants.callers import Member
 from stillroom.tenants.policies import Can
 
-ID = re.compile(r"\A[a-zA-Z0-9][\w-]{0,63}\Z")
+NUMBER, PROJECT = re.compile(r"\A-?[0-9]{1,30}\Z"), re.compile(r"\Ap_\w{1,14}\Z")
 DEFAULT_NAME, DEFAULT_SLUG = "Default", "default"
 ATTEMPTS = 5
 
@@ -91,8 +92,7 @@ def slug_of(name: str) -> str:
 def experiment_create(*, member: Member, name: str, tags: list[tuple[str, str]], artifact_location: str) -> Experiment:
     """A new experiment; RESOURCE_ALREADY_EXISTS also when a deleted one has the name."""
     check_experiment_name(name)
-    if artifact_location.startswith("runs:") or any(sign in artifact_location for sign in "?#"):
-        raise invalid(f"Invalid artifact location: {artifact_location!r}.")
+    _check_location(artifact_location)
     for key, value in tags:
         _check_tag(key, value)
     experiments_ensure(member)
@@ -102,23 +102,38 @@ def experiment_create(*, member: Member, name: str, tags: list[tuple[str, str]],
     return made
 
 
+def _check_location(text: str) -> None:
+    """Where runs put their files, when it is not here: another store's address, whole and without a way up."""
+    scheme = text.partition(":")[0].lower()
+    up = any(part == ".." for part in unquote(text).replace("\\", "/").split("/"))
+    if scheme in ("runs", "models", "mlflow-artifacts") or up or any(sign in text for sign in "?#"):
+        raise invalid(f"Invalid artifact location: {text[:300]!r}.")
+
+
 def _taken(name: str) -> MlflowError:
     return MlflowError("RESOURCE_ALREADY_EXISTS", f"Experiment(name={name}) already exists.")
 
 
 def experiment_find(member: Member, text: str) -> Experiment:
     """An experiment by its number or by its project's id, deleted or not; RESOURCE_DOES_NOT_EXIST otherwise."""
-    if not ID.match(text):
-        raise invalid(f"Invalid experiment ID: '{text[:100]}'")
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+    numbers, projects = experiments_asked([text])
     for look in range(2):
-        rows = experiments()
-        found = (rows.filter(number=number) if number is not None else rows.filter(project_id=text)).first()
+        found = experiments().filter(Q(number__in=numbers) | Q(project_id__in=projects)).first()
         if found is not None:
             return found
         if look == 0:
             experiments_ensure(member)
     raise missing(f"No Experiment with id={text} exists")
+
+
+def experiments_asked(texts: list[str]) -> tuple[set[int], set[str]]:
+    """Numbers of experiments and ids of projects among ids as clients send them; raises INVALID_PARAMETER_VALUE."""
+    for text in texts:
+        if not (NUMBER.match(text) or PROJECT.match(text)):
+            raise invalid(f"Invalid experiment ID '{text[:100]}'. Experiment ID must be a valid integer.")
+    return {number for text in texts if NUMBER.match(text) and abs(number := int(text)) < 2**63}, {
+        text for text in texts if PROJECT.match(text)
+    }
 
 
 def experiment_named(member: Member, name: str) -> Experiment:

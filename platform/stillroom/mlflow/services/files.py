@@ -39,7 +39,7 @@ class Place:
 
 def place_of(path: str) -> Place:
     """What a path of the proxy means. INVALID_PARAMETER_VALUE for one that climbs, in whatever disguise."""
-    path = safe(path.strip("/") if path else "")
+    path = safe(path.rstrip("/"))
     found = ROOT.match(path)
     if found is None:
         raise missing("There is no run or model of yours at this path.")
@@ -86,14 +86,11 @@ def model_at(place: Place) -> LoggedModel:
 
 
 def listing(files: list[File], folder: str) -> list[dict[str, Any]]:
-    """The direct members of a folder, names only; of a file's path, the file."""
+    """The direct members of a folder, names only; nothing for a file's path."""
     folder = folder.strip("/")
     found: dict[str, dict[str, Any]] = {}
     for file in files:
-        if file.path == folder:
-            name = file.path.rpartition("/")[2]
-            found[name] = {"path": name, "is_dir": False, "file_size": file.size_bytes}
-        elif not folder or file.path.startswith(f"{folder}/"):
+        if not folder or file.path.startswith(f"{folder}/"):
             name, _, below = file.path[len(folder) + 1 if folder else 0 :].partition("/")
             if below:
                 found.setdefault(name, {"path": name, "is_dir": True})

@@ -20,11 +20,10 @@ from stillroom.mlflow.limits import (
     MAX_PARAMS,
     MAX_TAGS,
     check_count,
-    check_length,
     check_name,
 )
 from stillroom.mlflow.messages import Message, double, storable, whole, wrong
-from stillroom.mlflow.services.runs import check_tag, external, run_find, tags_write, writable
+from stillroom.mlflow.services.runs import checked_tag, external, run_find, tags_write, writable
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Run
 from stillroom.runs.selectors import leaves
@@ -55,8 +54,7 @@ def batch_log(*, member: Member, run_id: str, message: Message) -> None:
     series = columns(metrics)
     new = params_checked([(item.text("key"), item.text("value")) for item in params])
     labels = [(item.text("key"), item.text("value")) for item in tags]
-    for index, (key, value) in enumerate(labels):
-        check_tag(key, value, f"tags[{index}].")
+    labels = [checked_tag(key, value, f"tags[{index}].") for index, (key, value) in enumerate(labels)]
     alive(member, run_id)
     if new or labels:
         run, row = writable(run_id)
@@ -148,11 +146,11 @@ def columns(metrics: list[Any]) -> dict[str, Points]:
 
 
 def params_checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Parameters of one batch; a key may come once."""
+    """Parameters of one batch; a key may come once. A longer value is cut, as MLflow does."""
     new: dict[str, str] = {}
     for index, (key, value) in enumerate(pairs):
         check_name(key, f"params[{index}].key" if len(pairs) > 1 else "key")
-        check_length("Param value", value, MAX_PARAM)
+        value = value[:MAX_PARAM]
         if key in new:
             raise invalid(
                 f"Duplicate parameter keys have been submitted: {[key]}. Please ensure the request contains only one "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from django.db import IntegrityError, transaction
 
@@ -76,9 +77,20 @@ def registered_rename(*, name: str, new_name: str) -> RegisteredModel:
     row = registered_find(name, lock=True)
     try:
         with transaction.atomic():
+            ModelVersion.objects.filter(model=row).update(updated_ms=now_ms())
             return registered_change(row, name=_name(new_name))
     except IntegrityError:
         raise _taken(new_name) from None
+
+
+def _check_source(source: str, run_id: str) -> None:
+    """A version's files lie at an address elsewhere or with the run it names; never at a path of a machine."""
+    scheme, rest = source.partition(":")[0].lower(), source.partition(":")[2]
+    local = ":" not in source or len(scheme) < 2 or scheme == "file"
+    up = any(part == ".." for part in unquote(unquote(source)).replace("\\", "/").split("/"))
+    other = scheme == "runs" and rest.strip("/").partition("/")[0] != run_id
+    if local or up or other:
+        raise invalid(f"Invalid model version source: '{source[:300]}'.")
 
 
 def version_create(
@@ -90,8 +102,7 @@ def version_create(
         run_find(run_id)
     if model_id and not LoggedModel.objects.filter(id=model_id[:35]).exists():
         raise missing(f"Logged model with ID '{model_id[:100]}' not found.")
-    if ".." in source.split("/") or "\\.." in source:
-        raise invalid(f"Invalid model version source: '{source[:300]}'.")
+    _check_source(source, run_id)
     checked = _tags(tags)
     row = registered_find(name, lock=True)
     now = now_ms()

@@ -66,9 +66,7 @@ def run_create(
 ) -> Run:
     """Start a run: RUNNING, with a lease, a name (random when none is given) and tags."""
     active(experiment)
-    for key, value in tags:
-        check_tag(key, value)
-    given = dict(tags)
+    given = dict(checked_tag(key, value) for key, value in tags)
     tagged = given.pop(NAME, "")
     if name and tagged and name != tagged:
         raise invalid(
@@ -164,16 +162,15 @@ def run_restore(*, run_id: str) -> None:
 
 def tags_set(*, run_id: str, tags: list[tuple[str, str]]) -> None:
     """Set tags; the last of equal keys wins."""
-    for key, value in tags:
-        check_tag(key, value)
+    checked = dict(checked_tag(key, value) for key, value in tags)
     run, row = writable(run_id)
-    tags_write(run, row, dict(tags))
+    tags_write(run, row, checked)
 
 
 def tags_write(run: Run, row: TrackedRun, tags: dict[str, str]) -> None:
     """Checked tags into a locked run. Name and note are the run's own columns."""
     plain = {key: value for key, value in tags.items() if key not in (NAME, NOTE)}
-    if NAME in tags:
+    if tags.get(NAME):  # an empty name is no name: the run keeps its own
         run_rename(run, row, tags[NAME])
     changes: dict[str, Any] = {}
     if NOTE in tags:
@@ -201,10 +198,9 @@ def tag_delete(*, run_id: str, key: str) -> None:
         cursor.execute("update run set tags = tags - %s where id = %s", [key, run.id])
 
 
-def check_tag(key: str, value: str, at: str = "") -> None:
-    """A run's tag within MLflow's limits."""
-    check_name(key, f"{at}key")
-    check_length(f"{at}value", value, MAX_TAG)
+def checked_tag(key: str, value: str, at: str = "") -> tuple[str, str]:
+    """A run's tag within MLflow's limits; a longer value is cut, as MLflow does."""
+    return check_name(key, f"{at}key"), value[:MAX_TAG]
 
 
 def inputs_log(*, run_id: str, datasets: list[dict[str, Any]], models: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Tree to SQL. A comparison with a value that is not there is false, so NOT of it is true: two values, never three.
 
-NaN compares as false with everything. The SQL consists of constants of this package; what a person typed is bound.
+NaN is a value that differs from every number: only != and NOT IN hold for it. The SQL consists of constants of this
+package; what a person typed is bound.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class _Compiler:
             return f"(not {exists}))"
         if clause.operator == "IS NOT NULL":
             return f"({exists}))"
+        if clause.operator in ("!=", "NOT IN"):  # PostgreSQL calls NaN unequal to any number, as everybody does
+            return f"({exists} and {self.comparison(clause, source, source.sql)}))"
         return f"({exists} and {self.comparison(clause, source, source.sql)} and {source.sql} <> 'NaN'))"
 
     def measured(self, clause: Clause, source: Source) -> str:

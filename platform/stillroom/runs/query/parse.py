@@ -30,7 +30,7 @@ clause: FIELD COMPARATOR value -> compare
 values: "(" value ("," value)* ","? ")"
 value: STRING | BARE
 
-FIELD: /[^\W\d][\w\-\/:@#$%]*(\.([\w\-\/:@#$%]+|`[^`]+`|"[^"]+"))*/
+FIELD: /([^\W\d][\w\-\/:@#$%]*|`[^`]+`)(\.([\w\-\/:@#$%]+|`[^`]+`|"[^"]+"|'[^']+'))*/
 COMPARATOR: "!=" | "<=" | ">=" | "!~" | "~*" | "=" | "<" | ">" | "~"
 STRING: /'([^']|'')*'|"([^"]|"")*"/
 BARE: /[^\s()'"`,<>=!~]+/
@@ -61,8 +61,8 @@ WORDS = {
     "COMMA": ",",
     "$END": "the end",
 }
-FIELD = re.compile(r"[^\W\d][\w\-/:@#$%]*(?:\.(?:[\w\-/:@#$%]+|`[^`]+`|\"[^\"]+\"))*")
-_PART = re.compile(r"`([^`]+)`|\"([^\"]+)\"|([^.`\"]+)")
+FIELD = re.compile(r"(?:[^\W\d][\w\-/:@#$%]*|`[^`]+`)(?:\.(?:[\w\-/:@#$%]+|`[^`]+`|\"[^\"]+\"|'[^']+'))*")
+_PART = re.compile(r"`([^`]+)`|\"([^\"]+)\"|'([^']+)'|([^.`\"']+)")
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
 _SIGNS = re.compile(
     r"[=<>~]|\bI?LIKE\b|\b[iI]?like\s+['\"]|\b[iI][nN]\s*\(|\bis\s+(?:not\s+)?null\b|\bIS\s+(?:NOT\s+)?NULL\b"
@@ -108,7 +108,7 @@ def parse_order(text: str) -> Order:
 
 def name_of(text: str, at: int) -> Name:
     """A field's parts."""
-    found = [(match.group(match.lastindex or 0), match.lastindex != 3) for match in _PART.finditer(text)]
+    found = [(match.group(match.lastindex or 0), match.lastindex != 4) for match in _PART.finditer(text)]
     return Name(tuple(part for part, _ in found), tuple(quoted for _, quoted in found), at)
 
 

@@ -20,7 +20,9 @@ def history(run_id: str, key: str, *, first: int | None = None) -> Points:
 
 
 def interval(run_id: str, key: str, *, low: int | None, high: int | None, most: int) -> Points:
-    """At most `most` points with steps in [low, high], ascending: the first, the last, and each part's extremes."""
+    """At most `most` points with steps in [low, high], ascending: the first, the last, each part's extremes, and evenly
+    spread ones up to `most`.
+    """
     points = visible_points(run_id, [key]).get(key, Points.empty())
     if low is not None and high is not None:
         points = points[(points.step >= low) & (points.step <= high)]
@@ -29,9 +31,12 @@ def interval(run_id: str, key: str, *, low: int | None, high: int | None, most: 
     points = points[np.lexsort((points.value, points.time, points.step))]
     if len(points) <= most:
         return points
-    if most < 4:
-        return points[np.unique(np.linspace(0, len(points) - 1, most).astype(np.int64))]
-    finite = np.flatnonzero(np.isfinite(points.value))
-    ends = {0, len(points) - 1}
-    kept, _ = m4(points.step[finite].astype(np.float64), points.value[finite], max(1, (most - 2) // 4))
-    return points[np.array(sorted(ends | set(finite[kept].tolist())), dtype=np.int64)]
+    chosen = np.zeros(len(points), bool)
+    chosen[[0, -1] if most > 1 else -1] = True
+    if most >= 6:
+        finite = np.flatnonzero(np.isfinite(points.value))
+        kept, _ = m4(points.step[finite].astype(np.float64), points.value[finite], (most - 2) // 4)
+        chosen[finite[kept]] = True
+    rest = np.flatnonzero(~chosen)
+    chosen[rest[np.linspace(0, len(rest) - 1, most - int(chosen.sum())).astype(np.int64)]] = True
+    return points[chosen]
