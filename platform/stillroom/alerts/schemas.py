@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import Field, FiniteFloat, StringConstraints
 
-from stillroom.runs.schemas import Tags
+from stillroom.runs.schemas.fields import Tags
 from stillroom.tenants.schemas import StrictSchema
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]

@@ -19,7 +19,7 @@ from stillroom.core.tenancy import tenant_tx
 from stillroom.live.admission import REFUSED, caller_of
 from stillroom.live.hub import HEAD_S, Viewer, hub
 from stillroom.runs.models import Project
-from stillroom.runs.schemas import RunOut
+from stillroom.runs.schemas.runs import RunOut
 from stillroom.runs.selectors import runs, summaries
 from stillroom.telemetry.selectors.replay import Position
 from stillroom.tenants.callers import Caller, Member

@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from stillroom.core.errors import Invalid, TooLarge
-from stillroom.runs.schemas import Label, Notes, Tags
+from stillroom.runs.schemas.fields import Label, Notes, Tags
 
 FORMAT, VERSION = "stillroom-project", 1
 MANIFEST, RUNS, STUDIES = "manifest.json", "runs.jsonl", "studies.jsonl"

@@ -9,7 +9,8 @@ from ninja import Schema
 from pydantic import Field, model_validator
 
 from stillroom.runs.api.trashed import TrashedOut
-from stillroom.runs.schemas import Number, SummaryOut
+from stillroom.runs.schemas.fields import Number
+from stillroom.runs.schemas.runs import SummaryOut
 from stillroom.tenants.schemas import StrictSchema
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from stillroom.runs.schemas import ReopenIn, ReopenOut
+from stillroom.runs.schemas.runs import ReopenIn, ReopenOut
 from stillroom.runs.selectors import run_access
 from stillroom.runs.services.external import external_run_reopen
 from stillroom.tenants.doors import Door, DoorRequest

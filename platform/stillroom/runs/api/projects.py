@@ -5,7 +5,7 @@ from __future__ import annotations
 from ninja import Status
 
 from stillroom.runs.api.trashed import TrashedOut
-from stillroom.runs.schemas import ProjectIn, ProjectList, ProjectOut, ProjectPatch
+from stillroom.runs.schemas.projects import ProjectIn, ProjectList, ProjectOut, ProjectPatch
 from stillroom.runs.selectors import project_get, projects
 from stillroom.runs.services.submit import project_create
 from stillroom.runs.services.trash import item_trash

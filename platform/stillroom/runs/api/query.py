@@ -8,7 +8,7 @@ from ninja import Query
 
 from stillroom.runs.query.complete import complete
 from stillroom.runs.query.parse import MAX_LENGTH
-from stillroom.runs.schemas import CompletionOut
+from stillroom.runs.schemas.query import CompletionOut
 from stillroom.runs.selectors import known_keys, project_get
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can

@@ -6,7 +6,7 @@ from typing import Any
 
 from models_core.catalog import Recipe
 from stillroom.runs.catalog import recipe_get, recipes, spec_validate
-from stillroom.runs.schemas import RecipeDetail, RecipeList, SpecIn, SpecOut, TemplateOut
+from stillroom.runs.schemas.recipes import RecipeDetail, RecipeList, SpecIn, SpecOut, TemplateOut
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 

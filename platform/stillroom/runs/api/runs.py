@@ -12,7 +12,7 @@ from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Run
-from stillroom.runs.schemas import (
+from stillroom.runs.schemas.runs import (
     CloneIn,
     EventList,
     FinishIn,

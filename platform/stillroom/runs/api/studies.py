@@ -12,7 +12,7 @@ from stillroom.runs.api.runs import Key
 from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.catalog import spec_merge, template_get
 from stillroom.runs.models import Study
-from stillroom.runs.schemas import StoppedOut, StudyIn, StudyList, StudyOut
+from stillroom.runs.schemas.studies import StoppedOut, StudyIn, StudyList, StudyOut
 from stillroom.runs.selectors import project_get, study_access
 from stillroom.runs.services.control import study_cancel
 from stillroom.runs.services.submit import Request, body_hash, study_submit

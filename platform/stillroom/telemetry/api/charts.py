@@ -13,7 +13,7 @@ from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.frames import MEDIA_TYPE, encode_frame
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.models import Run
-from stillroom.runs.schemas import SummaryOut
+from stillroom.runs.schemas.runs import SummaryOut
 from stillroom.runs.selectors import run_access, summaries
 from stillroom.telemetry.schemas import ChartIn, ChartOut, LogList, SeriesList
 from stillroom.telemetry.selectors.charts import Chart, ChartQuery, ChartSeries, chart

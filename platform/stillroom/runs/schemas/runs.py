@@ -1,4 +1,4 @@
-"""Shapes on the wire of recipes, projects, studies and runs."""
+"""Runs on the wire: what is asked for, what is shown, and their history."""
 
 from __future__ import annotations
 
@@ -8,137 +8,13 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
-from models_core.catalog import Recipe, StudyTemplate
 from models_core.events import encode_float
-from stillroom.runs.models import Project, Run, Series, Study
+from stillroom.runs.models import Run, Series
+from stillroom.runs.schemas.fields import Label, Notes, Number, Seed, Tags
 from stillroom.runs.selectors import RunGroup, allowed_actions
 from stillroom.runs.services.submit import Resources
 from stillroom.tenants.policies import Can
 from stillroom.tenants.schemas import StrictSchema
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Label = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
-TagValue = Annotated[str, StringConstraints(max_length=8000, pattern=r"^[^\x00]*$")]
-Tags = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^\x00]*$")], TagValue],
-    Field(max_length=1000),
-]
-Notes = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
-Number = float | str
-"""A float, or "NaN", "Infinity", "-Infinity"."""
-
-
-class ExampleOut(Schema):
-    title: str
-    spec: dict[str, Any]
-    cost_s: float
-
-
-class MetricInfoOut(Schema):
-    key: str
-    unit: str
-    goal: Literal["min", "max"] | None
-    help: str
-    primary: bool
-
-
-class TemplateArmOut(Schema):
-    name: str
-    spec: dict[str, Any]
-
-
-class TemplateOut(Schema):
-    """A study that can be launched as it is; `spec` has every default written out, an arm's `spec` what it changes."""
-
-    name: str
-    title: str
-    help: str
-    spec: dict[str, Any]
-    arms: list[TemplateArmOut]
-    seeds: list[int]
-    baseline: str
-    metric: str
-    x: str
-    cost_s: float
-
-    @staticmethod
-    def of(recipe: Recipe, template: StudyTemplate) -> dict[str, Any]:
-        return {
-            "name": template.name,
-            "title": template.title,
-            "help": template.help,
-            "spec": recipe.parse(template.spec).model_dump(mode="json"),
-            "arms": [{"name": name, "spec": spec} for name, spec in template.arms.items()],
-            "seeds": template.seeds,
-            "baseline": template.baseline or next(iter(template.arms)),
-            "metric": template.metric or recipe.primary_metric.key,
-            "x": template.x or "step",
-            "cost_s": template.cost_s,
-        }
-
-
-class RecipeOut(Schema):
-    name: str
-    version: str
-    title: str
-    description: str
-    family: str
-    examples: list[ExampleOut]
-    templates: list[TemplateOut]
-    metrics: list[MetricInfoOut]
-
-
-class RecipeDetail(RecipeOut):
-    form_schema: dict[str, Any] = Field(serialization_alias="schema")
-
-
-class RecipeList(Schema):
-    items: list[RecipeOut]
-    next_cursor: str | None = None
-
-
-class SpecIn(StrictSchema):
-    spec: dict[str, Any]
-
-
-class SpecOut(Schema):
-    spec: dict[str, Any]
-    spec_hash: str
-
-
-class ProjectIn(StrictSchema):
-    slug: Slug
-    name: Annotated[str, Field(max_length=100)] = ""
-    description: Annotated[str, Field(max_length=2000)] = ""
-
-
-class ProjectPatch(StrictSchema):
-    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    description: Annotated[str, Field(max_length=2000)] | None = None
-
-
-class ProjectOut(Schema):
-    slug: str
-    name: str
-    description: str
-    runs: int
-    active: int
-
-    @staticmethod
-    def of(project: Project) -> dict[str, Any]:
-        return {
-            "slug": project.slug,
-            "name": project.name,
-            "description": project.description,
-            "runs": getattr(project, "run_count", 0),
-            "active": getattr(project, "active_count", 0),
-        }
-
-
-class ProjectList(Schema):
-    items: list[ProjectOut]
-    next_cursor: str | None = None
 
 
 class ResourcesIn(StrictSchema):
@@ -371,83 +247,3 @@ class EventList(Schema):
     items: list[EventOut]
     attempts: list[AttemptOut]
     next_cursor: str | None = None
-
-
-class ArmIn(StrictSchema):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
-    spec: dict[str, Any] = {}
-
-
-class StudyIn(StrictSchema):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
-    recipe: Annotated[str, Field(min_length=1, max_length=64)]
-    template: Annotated[str, Field(max_length=64)] = ""
-    spec: dict[str, Any] = {}
-    arms: Annotated[list[ArmIn], Field(max_length=100)] = []
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)] | None = None
-    tags: Tags = {}
-    notes: Notes = ""
-    resources: ResourcesIn = ResourcesIn()
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    parent: Annotated[str, Field(max_length=16)] | None = None
-
-
-class ArmOut(Schema):
-    name: str
-    spec_hash: str
-
-
-class StudyOut(Schema):
-    id: str
-    org: str
-    project: str
-    name: str
-    recipe: str
-    template: str
-    arms: list[ArmOut]
-    seeds: list[int]
-    runs: list[str]
-    states: dict[str, int]
-    created_at: datetime
-
-    @staticmethod
-    def of(study: Study) -> dict[str, Any]:
-        """One query for the study's runs."""
-        rows = list(study.runs.order_by("created_at", "id").values_list("id", "state"))
-        states: dict[str, int] = {}
-        for _, state in rows:
-            states[state] = states.get(state, 0) + 1
-        return {
-            "id": study.id,
-            "org": study.tenant.slug,
-            "project": study.project.slug,
-            "name": study.name,
-            "recipe": study.recipe,
-            "template": study.template,
-            "arms": study.arms,
-            "seeds": study.seeds,
-            "runs": [run_id for run_id, _ in rows],
-            "states": states,
-            "created_at": study.created_at,
-        }
-
-
-class StudyList(Schema):
-    items: list[StudyOut]
-    next_cursor: str | None
-
-
-class StoppedOut(Schema):
-    stopped: int
-
-
-class SuggestionOut(Schema):
-    insert: str
-    kind: str
-    help: str
-
-
-class CompletionOut(Schema):
-    start: int
-    items: list[SuggestionOut]

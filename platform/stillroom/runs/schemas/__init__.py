@@ -1,0 +1,1 @@
+"""Shapes on the wire of recipes, projects, runs and studies."""
