@@ -104,7 +104,7 @@ class Timed:
         self.update_carry, self.step_carry = ((p, transformation.init(p)) for p in (parameters(), parameters()))
         for _ in range(TURNS):
             self.update_carry, self.step_carry = update(self.update_carry), step(self.step_carry)
-        self.state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.step_carry[1]))
+        self.state_bytes = optim.state_bytes(options, parameters())
 
     def measure(self) -> tuple[float, float]:
         """CPU seconds of an update and of a step."""

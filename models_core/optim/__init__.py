@@ -46,6 +46,19 @@ def build(
     return transformation
 
 
+def state_bytes(options: OptimizerOptions, params: Any) -> int:
+    """Memory of the state that `options` ask for with these parameters (a tree of arrays or of shapes), in bytes.
+
+    Nothing is allocated for it.
+    """
+    import math
+
+    import jax
+
+    state = jax.eval_shape(build(options).init, params)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerOptions
 else:

@@ -60,6 +60,26 @@ def floor_of(dtype: Any) -> float:
     return 2 * float(np.finfo(dtype).eps)
 
 
+def averaged_product(e: Array, g: Array, k: int, beta: float, order: Order) -> Array:
+    """beta e + (1 - beta) g_j g_{j+k} along the chain, zero beyond its end; e as g, large tensors changed in place."""
+    import jax
+
+    columns = g.reshape(-1, g.shape[-1] if g.ndim > 1 and order == "fan_in" else 1)
+    rows, width = columns.shape
+    if rows <= 2 * k:
+        return beta * e + (1 - beta) * g * shift(g, k, 0.0, order)
+    kept = beta * e.reshape(columns.shape)
+
+    def joined(to: Array, product: Array, row: int) -> Array:
+        here = jax.lax.slice(to, (row, 0), (row + product.shape[0], product.shape[1]))
+        return jax.lax.dynamic_update_slice(to, here + (1 - beta) * product, (row, 0))
+
+    kept = joined(kept, columns[:-k] * columns[k:], 0)
+    if width > 1:
+        kept = joined(kept, columns[-k:, :-1] * columns[:k, 1:], rows - k)
+    return kept.reshape(g.shape)
+
+
 def to_chain(x: Array, order: Order) -> Array:
     """The entries of `x` as one vector, in the chain's order."""
     return x.reshape(-1, x.shape[-1]).T.reshape(-1) if x.ndim > 1 and order == "fan_in" else x.reshape(-1)
@@ -79,36 +99,40 @@ def precondition(
     gamma: float,
     rule: EdgeRule = "minimal_cut",
     order: Order = "fan_in",
+    ridge: Array | float = 0.0,
 ) -> Array:
-    """X m; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at its end."""
+    """X m; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at its end.
+
+    ridge: joins the diagonal where it is used, which spares a copy of large tensors.
+    """
     import jax.numpy as jnp
 
     if not couplings:
-        return m / a
+        return m / (a + ridge)
     if rule == "floor":
         gamma = floor_of(a.dtype)
     if len(couplings) == 1 and rule == "minimal_cut":
-        return _tridiagonal(a, couplings[0], m, gamma, order)
+        return _tridiagonal(a + ridge, couplings[0], m, gamma, order)
     band = len(couplings)
     if m.ndim < 2 or order == "row_major" or m.size // m.shape[-1] < 3 * band:
         chains = [to_chain(x, order)[:, None] for x in (a, *couplings, m)]
     else:
         chains = [x.reshape(-1, x.shape[-1]) for x in (a, *couplings, m)]
     rows = len(chains[0])
-    fills = [1.0, *[0.0] * (band + 1)]
+    fills: list[Any] = [1.0 - ridge, *[0.0] * (band + 1)]
     if rows < 3 * band:
         # Short: the whole chain between what lies beyond its ends.
         ends = [jnp.full((band, 1), fill, m.dtype) for fill in fills]
         wide = [jnp.concatenate([end, x, end, end]) for x, end in zip(chains, ends, strict=True)]
-        u = _inside(wide, gamma, rule, large=False)
+        u = _inside(wide, gamma, rule, ridge, large=False)
         return from_chain(u.reshape(-1), m.shape, order)
     # Row i + 1 follows row i, and the first row of the next column the last row of this one. All but the rows near
     # that seam see their neighbours where they lie; the seam is joined apart, so that no large tensor is copied.
     seam = [_seam(x, 3 * band, fill) for x, fill in zip(chains, fills, strict=True)]
-    joined = _inside(seam, gamma, rule, large=False)
+    joined = _inside(seam, gamma, rule, ridge, large=False)
     parts = [joined[2 * band :, :-1], joined[: 2 * band, 1:]]
     if rows > 3 * band:
-        parts.insert(1, _inside(chains, gamma, rule))
+        parts.insert(1, _inside(chains, gamma, rule, ridge))
     u = jnp.concatenate(parts)
     return u.reshape(m.shape) if chains[0].shape[1] > 1 else from_chain(u.reshape(-1), m.shape, order)
 
@@ -137,7 +161,7 @@ def _seam(x: Array, rows: int, fill: float) -> Array:
     return jnp.concatenate([above, below])
 
 
-def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = True) -> Array:
+def _inside(tall: list[Array], gamma: float, rule: EdgeRule, ridge: Array | float, *, large: bool = True) -> Array:
     """X m for the rows that have `band` rows before and 2 `band` rows after them; `tall` is a, couplings, m."""
     import jax
     import jax.numpy as jnp
@@ -147,17 +171,17 @@ def _inside(tall: list[Array], gamma: float, rule: EdgeRule, *, large: bool = Tr
     inner = rows - 3 * band
     if not large:
         # Two ways through little data would mostly cost compilation.
-        return _careful(tall, gamma, rule)
+        return _careful([tall[0] + ridge, *tall[1:]], gamma, rule)
     # Rows at once: few enough to stay in the cache, many against the 3 band that neighbours share.
     piece = max(_PIECE // columns, 8 * band)
     if inner <= piece:
-        return _quick_or_careful(tall, gamma, rule)
+        return _quick_or_careful([tall[0] + ridge, *tall[1:]], gamma, rule)
 
     def body(i: Array, u: Array) -> Array:
         # The last piece overlaps the one before it.
         start = jnp.minimum(i * piece, inner - piece)
         part = [jax.lax.dynamic_slice_in_dim(x, start, piece + 3 * band) for x in tall]
-        solved = _quick_or_careful(part, gamma, rule)
+        solved = _quick_or_careful([part[0] + ridge, *part[1:]], gamma, rule)
         return jax.lax.dynamic_update_slice_in_dim(u, solved, start, 0)
 
     result: Array = jax.lax.fori_loop(0, -(-inner // piece), body, jnp.zeros((inner, columns), tall[0].dtype))

@@ -45,12 +45,13 @@ def predictors(
             delta = less(delta, share[:total], edges[k - i][i * stride : i * stride + total])
         before, after = ahead[:total], behind[stride : stride + total]
         delta = stored(delta)
-        rho, tau = stored((delta / sound(after), delta / sound(before)))
+        rho = stored(delta / sound(after))
         shifted = [share[stride : stride + total] for share in backward]
         shares = [share[:total] for share in forward]
         forward = [*(less(x, rho, y) for x, y in zip(shares, shifted, strict=True)), rho]
         ahead = less(before, rho, delta)
         if k + 1 < band:
+            tau = stored(delta / sound(before))
             backward = [tau, *(less(y, tau, x) for x, y in zip(shares, shifted, strict=True))]
             behind = less(after, tau, delta)
             forward, backward, ahead, behind = stored((forward, backward, ahead, behind))

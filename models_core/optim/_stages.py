@@ -25,6 +25,14 @@ def descend(*directions: optax.GradientTransformation, weight_decay: float, rate
     return exact(optax.chain(*stages, optax.scale_by_learning_rate(rate)))
 
 
+def flattened(tree: Any) -> tuple[list[Array], Any]:
+    """The leaves and the structure, which flattens other trees up to its own leaves and puts new ones together."""
+    import jax
+
+    leaves, structure = jax.tree.flatten(tree)
+    return leaves, structure
+
+
 def exact(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same on float32 copies of gradients and parameters that have less, and so with float32 statistics."""
     import jax

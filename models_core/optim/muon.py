@@ -32,7 +32,7 @@ from models_core.optim._options import (
     lr_field,
     weight_decay_field,
 )
-from models_core.optim._stages import Rate, descend
+from models_core.optim._stages import Rate, descend, flattened
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation
 
     def update(grads: Any, state: MuonState, params: Any = None) -> tuple[Any, MuonState]:
         step = optax.safe_increment(state.step)
-        leaves, structure = jax.tree.flatten(grads)
+        leaves, structure = flattened(grads)
         # Without decay the parameters are not asked for.
         weights = structure.flatten_up_to(params) if options.weight_decay > 0 else leaves
         results = [
@@ -166,8 +166,9 @@ def _advance(
     if gradient.size == 0:
         return gradient, moments
     g = gradient.astype(moments[0].dtype)
+    kept: tuple[Array, ...]
     if len(moments) == 1:
-        (m,) = moments
+        m = moments[0]
         m = options.momentum * m + (1 - options.momentum) * g
         ahead = (1 - options.momentum) * g + options.momentum * m if options.nesterov else m
         # Outputs first, one row each.

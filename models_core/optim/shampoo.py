@@ -37,7 +37,7 @@ from models_core.optim._options import (
     lr_field,
     weight_decay_field,
 )
-from models_core.optim._stages import Rate, descend
+from models_core.optim._stages import Rate, descend, flattened
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def scale_by_shampoo(options: Options) -> optax.GradientTransformation:
     import jax.numpy as jnp
     import optax
 
+    averages, grafts = options.beta1 > 0, options.graft not in ("sgd", "none")
+
     def exact_dtype(leaf: Array) -> Any:
         return jnp.float64 if leaf.dtype == jnp.float64 else jnp.float32
 
@@ -164,25 +166,22 @@ def scale_by_shampoo(options: Options) -> optax.GradientTransformation:
 
         return ShampooState(
             jnp.zeros((), jnp.int32),
-            zeros() if options.beta1 > 0 else (),
-            zeros() if options.graft not in ("sgd", "none") else (),
+            zeros() if averages else (),
+            zeros() if grafts else (),
             jax.tree.map(blocks, params),
         )
 
     def update(grads: Any, state: ShampooState, params: Any = None) -> tuple[Any, ShampooState]:
         step = optax.safe_increment(state.step)
-        leaves, structure = jax.tree.flatten(grads)
-        means, squares = (
-            [None] * len(leaves) if tree == () else structure.flatten_up_to(tree) for tree in (state.mean, state.square)
-        )
+        leaves, structure = flattened(grads)
+        means = structure.flatten_up_to(state.mean) if averages else [None] * len(leaves)
+        squares = structure.flatten_up_to(state.square) if grafts else [None] * len(leaves)
         results = [
             _advance(options, step, g, m, v, blocks)
             for g, m, v, blocks in zip(leaves, means, squares, structure.flatten_up_to(state.blocks), strict=True)
         ]
-        updates, means, squares, blocks = (structure.unflatten(part) for part in zip(*results, strict=True))
-        return updates, ShampooState(
-            step, () if state.mean == () else means, () if state.square == () else squares, blocks
-        )
+        updates, mean, square, blocks = (structure.unflatten(part) for part in zip(*results, strict=True))
+        return updates, ShampooState(step, mean if averages else (), square if grafts else (), blocks)
 
     return optax.GradientTransformation(init, update)
 

@@ -34,7 +34,7 @@ from models_core.optim._options import (
     lr_field,
     weight_decay_field,
 )
-from models_core.optim._stages import Rate
+from models_core.optim._stages import Rate, flattened
 from models_core.spec import field
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def build(options: Options, learning_rate: Rate) -> optax.GradientTransformation
 
     def update(grads: Any, state: SoapState, params: Any = None) -> tuple[Any, SoapState]:
         rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
-        leaves, structure = jax.tree.flatten(grads)
+        leaves, structure = flattened(grads)
         weights = structure.flatten_up_to(params) if options.weight_decay > 0 else leaves
         parts = (structure.flatten_up_to(tree) for tree in (state.mean, state.square, state.axes))
         results = [
@@ -188,7 +188,8 @@ def _advance(
         return jnp.zeros_like(v_new), [_eigenbasis(f) if axis else () for f, axis in zip(factors, axes, strict=True)]
 
     def refreshed() -> tuple[Array, list[Any]]:
-        square, found = v_new, []
+        square = v_new
+        found: list[Any] = []
         for i, (factor, basis) in enumerate(zip(factors, bases, strict=True)):
             if not axes[i]:
                 found.append(())

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from models_core.optim._banded import EdgeRule, Order, precondition, shift
+from models_core.optim._banded import EdgeRule, Order, averaged_product, precondition, shift
 from models_core.optim._norms import norm_of
 from models_core.optim._options import (
     OptimizerOptions,
@@ -173,7 +173,11 @@ def scale_by_sonew(options: Options) -> optax.GradientTransformation:
         square = jax.tree.map(lambda v, g: _average(v, g * g, options.beta2), state.square, exact)
         couplings = tuple(
             jax.tree.map(
-                lambda e, g, k=k: _average(e, g * shift(g, k, 0.0, options.order), options.beta2), coupling, exact
+                lambda e, g, k=k: averaged_product(e.astype(g.dtype), g, k, options.beta2, options.order).astype(
+                    e.dtype
+                ),
+                coupling,
+                exact,
             )
             for k, coupling in enumerate(state.couplings, start=1)
         )
@@ -208,19 +212,18 @@ def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: A
     m, v, *e_exact = (x.astype(g.dtype) for x in (m, v, *e))
     t = step.astype(v.dtype)
     mean_weight, square_weight = 1 / (1 - options.beta1**t), 1 / (1 - options.beta2**t)
-    m_hat, v_hat = m * mean_weight, v * square_weight
     if options.vectors == "adam" and g.ndim < 2:
-        return m_hat / (jnp.sqrt(v_hat) + options.graft_eps)
-    e_hat = tuple(coupling * square_weight for coupling in e_exact)
-    eps = jnp.asarray(options.eps, v.dtype)
+        return m * mean_weight / (jnp.sqrt(v * square_weight) + options.graft_eps)
+    # X scales as 1/H: the bias correction of H goes into epsilon and, without a graft, into the result.
+    ridge = jnp.asarray(options.eps, v.dtype) / square_weight
     if options.eps_scale != "absolute":
         floor = RESEARCH_FLOOR if options.eps_scale == "research" else float(np.finfo(v.dtype).tiny)
-        eps = jnp.maximum(eps * jnp.max(_row_sums(options, v_hat, e_hat)), floor)
+        ridge = jnp.maximum(options.eps * jnp.max(_row_sums(options, v, tuple(e_exact))), floor / square_weight)
     gamma = unit if options.gamma is None else options.gamma
-    u = precondition(v_hat + eps, e_hat, m_hat, gamma, options.edge_rule, options.order)
+    u = precondition(v, tuple(e_exact), m, gamma, options.edge_rule, options.order, ridge)
     match options.graft:
         case "none":
-            return u
+            return u * (mean_weight / square_weight)
         case "sgd" | "rmsprop_normalized":
             length = norm_of(lambda x: x, q)
         case "momentum":

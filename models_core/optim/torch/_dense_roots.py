@@ -14,7 +14,8 @@ def inverse_power(factor: torch.Tensor, exponent: float, epsilon: float, scale: 
     values = values.clamp_(min=0)
     raised = values + (epsilon * values[-1] if scale == "relative" else epsilon)
     powers = torch.where(raised > 0, torch.where(raised > 0, raised, 1.0) ** exponent, 0.0)
-    return (vectors * powers) @ vectors.T
+    result: torch.Tensor = (vectors * powers) @ vectors.T
+    return result
 
 
 def gram(tensor: torch.Tensor, axis: int) -> torch.Tensor:
@@ -25,7 +26,8 @@ def gram(tensor: torch.Tensor, axis: int) -> torch.Tensor:
 
 def along(tensor: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
     """`matrix` (d, d) applied to every fibre along `axis`."""
-    return torch.tensordot(matrix, tensor, dims=([1], [axis])).movedim(0, axis)
+    turned: torch.Tensor = torch.tensordot(matrix, tensor, dims=([1], [axis]))
+    return turned.movedim(0, axis)
 
 
 def joined(blocks: list[torch.Tensor], shape: tuple[int, ...], size: int) -> torch.Tensor:

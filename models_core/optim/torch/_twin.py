@@ -144,3 +144,5 @@ class Twin(torch.optim.Optimizer):
                     key: value.detach().to(parameter.device, copy=True) if torch.is_tensor(value) else value
                     for key, value in state_dict["state"][name].items()
                 }
+                # Checkpoints that hold arrays only give the count back as one.
+                self.state[parameter]["step"] = int(self.state[parameter]["step"])

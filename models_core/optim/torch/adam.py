@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from models_core.optim.adam import Options
@@ -11,7 +13,7 @@ from models_core.optim.torch._twin import State, Twin, Update
 class Adam(Twin):
     """Adam with decoupled weight decay."""
 
-    options_type = Options
+    options_type: ClassVar[type[Options]] = Options
 
     def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         state["mean"] = torch.zeros_like(gradient)

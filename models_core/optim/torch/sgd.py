@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from models_core.optim.sgd import Options
@@ -11,7 +13,7 @@ from models_core.optim.torch._twin import State, Twin, Update
 class SGD(Twin):
     """Stochastic gradient descent with momentum."""
 
-    options_type = Options
+    options_type: ClassVar[type[Options]] = Options
 
     def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         if options.momentum > 0:

@@ -68,11 +68,14 @@ def _eigenbasis(factor: torch.Tensor) -> torch.Tensor:
     """Eigenvectors by falling eigenvalue, completed where the factor says nothing."""
     values, vectors = torch.linalg.eigh(factor)
     tiny = torch.finfo(values.dtype).eps * values.numel() * values[-1]
-    return torch.linalg.qr((vectors * (values > tiny)).flip(1))[0]
+    q: torch.Tensor = torch.linalg.qr((vectors * (values > tiny)).flip(1))[0]
+    return q
 
 
 def determined(columns: torch.Tensor) -> torch.Tensor:
     """As in JAX: the orthogonal factor, without what depends on rounding alone."""
     q, r = torch.linalg.qr(columns)
     size = r.diagonal().abs()
-    return torch.linalg.qr(q * (size > torch.finfo(size.dtype).eps * size.numel() * size.max()))[0]
+    sound = size > torch.finfo(size.dtype).eps * size.numel() * size.max()
+    completed: torch.Tensor = torch.linalg.qr(q * sound)[0]
+    return completed

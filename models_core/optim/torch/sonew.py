@@ -174,9 +174,10 @@ def _solve(
         return d
 
     psi, c = predictors(a, edges, length, 1, sound=noted, less=_less)
-    # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too.
+    # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too. Variances of
+    # entries before their windows only fall to c, so that those of entries after them (every second one) are left.
     margin = torch.sub(c, a[:length], alpha=gamma)
-    if not all(bool(x.amin() > 0) for x in (margin, *pivots[2:])):
+    if not all(bool(x.amin() > 0) for x in (margin, *pivots[2::2])):
         psi, c = _after_cuts(a, edges, gamma, rule, length)
     y = torch.addcmul(momentum[:length], psi[1], momentum[1 : 1 + length], value=-1)
     for k in range(2, band + 1):

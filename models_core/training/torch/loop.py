@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
+from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.nn.torch.arrays import to_numpy, to_tensor
+from models_core.optim import torch as twins
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
 
@@ -35,7 +36,7 @@ class Loop:
     ) -> None:
         self.options, self.schedule, self._sums = options, schedule, sums_fn
         self.model = model.to(getattr(torch, options.precision.params))
-        self.optimizer, self._decay = build_optimizer(optimizer, self.model.parameters())
+        self.optimizer, self._decay = build_optimizer(optimizer, self.model.named_parameters())
         self.step_number = self.updates = self.skipped = self.in_a_row = 0
         self.bad_step = -1
         accumulate = getattr(torch, options.precision.accumulate)
@@ -94,7 +95,9 @@ class Loop:
         found = {f"params.{name}": to_numpy(p) for name, p in self.model.named_parameters()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             found |= {
-                f"optimizer.{index}.{slot}": to_numpy(value) for slot, value in slots.items() if value is not None
+                f"optimizer.{index}.{slot}": to_numpy(torch.as_tensor(value))
+                for slot, value in slots.items()
+                if value is not None
             }
         for name, mean in (self.ema or {}).items():
             found[f"ema.{name}"] = to_numpy(mean)
@@ -120,7 +123,7 @@ class Loop:
             target.copy_(value)
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name in slots:
-            _, index, slot = name.split(".")
+            _, index, slot = name.split(".", 2)
             state.setdefault(int(index), {})[slot] = to_tensor(arrays[name])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         numbers = [int(value) for value in arrays["counters"]]
@@ -178,11 +181,12 @@ class Averaged:
 
 
 def build_optimizer(options: OptimizerOptions, parameters: Any) -> tuple[torch.optim.Optimizer, float]:
-    """PyTorch's own optimizer for `options`, and the decoupled weight decay that the loop applies.
+    """The optimizer for `options`, and the decoupled weight decay that the loop has to apply itself.
 
-    Raises SpecInvalid for an optimizer that has no twin here.
+    parameters: with their names, as `named_parameters()` gives them. Adam and SGD are PyTorch's own, fused kernels and
+    all; every other one is our class and sees to its decay itself.
     """
-    fields: dict[str, Any] = options.model_dump()
+    fields: dict[str, Any] = options.model_dump(exclude={"kind"})
     decay = float(fields.get("weight_decay", 0.0))
     match options.kind:
         case "adam":
@@ -194,7 +198,5 @@ def build_optimizer(options: OptimizerOptions, parameters: Any) -> tuple[torch.o
             nesterov = fields["nesterov"] and momentum > 0
             return torch.optim.SGD(parameters, lr=options.lr, momentum=momentum, nesterov=nesterov), decay
         case other:
-            raise SpecInvalid(
-                f"The optimizer {other} is not available in PyTorch here; adam and sgd are.",
-                fields={"optimizer.kind": "With PyTorch: adam or sgd."},
-            )
+            classes = {cls.kind(): cls for name in twins.__all__ for cls in [getattr(twins, name)]}
+            return classes[other](parameters, **fields), 0.0

@@ -128,6 +128,12 @@ def test_resumes_bit_for_bit_from_a_snapshot(options: optim.OptimizerOptions) ->
     jax.tree.map(np.testing.assert_array_equal, resumed, unbroken)
 
 
+def test_a_lone_array_is_a_tree_too(options: optim.OptimizerOptions) -> None:
+    transformation, lone = optim.build(options), jnp.ones((3, 2))
+    update = jax.eval_shape(lambda p: transformation.update(p, transformation.init(p), p)[0], lone)
+    assert update.shape == lone.shape
+
+
 def test_order_of_tensors_does_not_matter(options: optim.OptimizerOptions) -> None:
     transformation, params = optim.build(options), some_params()
     turned = {"z": params["b"], "y": params["w"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,9 @@ def test_the_options_given_for_the_authors_code_reproduce_its_rule() -> None:
         params = optax.apply_updates(params, updates)
         expected = official_step(expected, g.reshape(-1), memory, t, 0.01, 0.1)
         np.testing.assert_allclose(np.asarray(params).reshape(-1), expected, rtol=1e-9)
+
+
+def test_the_pytorch_classes_need_no_jax() -> None:
+    program = "import sys, models_core.optim.torch; print(sorted({'jax', 'optax', 'django'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PAGE.parents[2])
+    assert done.stdout.strip() == "[]", done.stderr

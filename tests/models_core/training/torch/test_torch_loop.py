@@ -10,12 +10,11 @@ import torch
 
 from models_core import optim
 from models_core.data.packing import pack_documents
-from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
+from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.nn import cnn
 from models_core.nn.configs import NANO
 from models_core.nn.torch.cnn import Cnn
 from models_core.optim.adam import Options as Adam
-from models_core.optim.lion import Options as Lion
 from models_core.optim.sgd import Options as Sgd
 from models_core.training import language_model, loop, schedules, snapshot
 from models_core.training.options import LoopOptions
@@ -183,7 +182,18 @@ def test_precisions_train_close_to_float32(name) -> None:
     assert losses[name] != losses["float32"]
 
 
-def test_what_pytorch_has_not_is_refused_by_name() -> None:
-    with pytest.raises(SpecInvalid, match="lion is not available") as refusal:
-        engine(torch_language_model, Lion())
-    assert list(refusal.value.fields) == ["optimizer.kind"]
+@pytest.mark.parametrize("kind", ["lion", "muon", "shampoo", "soap", "sonew"])
+def test_every_optimizer_trains_and_resumes_bit_for_bit(kind: str) -> None:
+    options = optim.optimizers()[kind].parse({"kind": kind, "lr": 0.003, "weight_decay": 0.1})
+    whole, first = (engine(torch_language_model, options) for _ in range(2))
+    for number in range(3):
+        whole.step(micro_batches(number))
+    for number in range(2):
+        first.step(micro_batches(number))
+    resumed = engine(torch_language_model, options, weights=engine(torch_language_model, options).export())
+    resumed.restore(first.arrays())
+    resumed.step(micro_batches(2))
+    expected = whole.arrays()
+    assert resumed.arrays().keys() == expected.keys()
+    for name, array in resumed.arrays().items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
