@@ -2,8 +2,8 @@
 
 Each method is one run of the recipe `optimizer_tuning`: the same random configurations for all, judged by the loss on
 all training images after the last step, the best of them again with fresh seeds (the same initial weights and batches
-for all methods). Prints a table with Student's 95 % intervals and, since the seeds pair the methods, the intervals of their
-differences from the tridiagonal SONew. Everything is fixed by --seed but the milliseconds.
+for all methods). Prints a table with Student's 95 % intervals and, since the seeds pair the methods, the intervals of
+their differences from the tridiagonal SONew. Everything is fixed by --seed but the milliseconds.
 
     python benchmarks/optimizer_study.py                                                        # 8x8 digits
     python benchmarks/optimizer_study.py --data mnist5k --steps 300 --trials 10 --seeds 3       # 28x28 digits
