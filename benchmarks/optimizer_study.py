@@ -86,24 +86,26 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=sorted(SIZES), default="digits")
+    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     found = {}
-    for name, method in METHODS.items():
+    for name in arguments.methods:
         print(name, file=sys.stderr, flush=True)
-        found[name] = tuned(method, arguments)
-    reference = found[AGAINST][0]
+        found[name] = tuned(METHODS[name], arguments)
+    reference = found[AGAINST][0] if AGAINST in found else None
     print(
         "| | training loss, nats an image | minus tridiagonal | each seed | ms a step | diverged | best configuration |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, (losses, step_ms, best, diverged) in found.items():
         points = ", ".join(f"{loss:.2f}" for loss in losses)
-        differences = [loss - other for loss, other in zip(losses, reference, strict=True)]
-        difference = "" if name == AGAINST else interval(differences)
+        difference = ""
+        if reference is not None and name != AGAINST:
+            difference = interval([loss - other for loss, other in zip(losses, reference, strict=True)])
         numbers = ("lr", "beta1", "momentum", "beta2", "decay", "eps")
         setting = ", ".join(f"{key} {best[key]:.3g}" for key in numbers if key in best)
         print(f"| {name} | {interval(losses)} | {difference} | {points} | {step_ms:.1f} | {diverged} | {setting} |")
