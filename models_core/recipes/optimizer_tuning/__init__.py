@@ -29,17 +29,17 @@ EXAMPLES = (
     Example(
         "Adam on the digits autoencoder, four random trials",
         Spec(rules=External(studies=1, trials=4), target=17.5, judged_seeds=2),
-        cost_s=20,
+        cost_s=17,
     ),
     Example(
         "Tridiagonal SONew by successive halving, three studies",
         Spec(optimizer=Sonew(), rules=External(studies=3, trials=3), strategy=Asha(first=1), target=17.5),
-        cost_s=40,
+        cost_s=21,
     ),
     Example(
         "SONew as it is under the self-tuning rules",
         Spec(optimizer=Sonew(lr=0.01), rules=SelfTuning(), target=17.5, judged_seeds=0),
-        cost_s=20,
+        cost_s=15,
     ),
 )
 
