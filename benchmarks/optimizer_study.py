@@ -2,8 +2,8 @@
 
 Each method is one run of the recipe `optimizer_tuning`: the same random configurations for all, judged by the loss on
 all training images after the last step, the best of them again with fresh seeds (the same initial weights and batches
-for all methods). Prints a table with Student's 95 % intervals and, since the seeds pair the methods, the intervals of their
-differences from the tridiagonal SONew. Everything is fixed by --seed but the milliseconds.
+for all methods). Prints a table with Student's 95 % intervals and, since the seeds pair the methods, the intervals of
+their differences from the tridiagonal SONew. Everything is fixed by --seed but the milliseconds.
 
     python benchmarks/optimizer_study.py                                                        # 8x8 digits
     python benchmarks/optimizer_study.py --data mnist5k --steps 300 --trials 10 --seeds 3       # 28x28 digits
@@ -86,24 +86,26 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=sorted(SIZES), default="digits")
+    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     found = {}
-    for name, method in METHODS.items():
+    for name in arguments.methods:
         print(name, file=sys.stderr, flush=True)
-        found[name] = tuned(method, arguments)
-    reference = found[AGAINST][0]
+        found[name] = tuned(METHODS[name], arguments)
+    reference = found[AGAINST][0] if AGAINST in found else None
     print(
         "| | training loss, nats an image | minus tridiagonal | each seed | ms a step | diverged | best configuration |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, (losses, step_ms, best, diverged) in found.items():
         points = ", ".join(f"{loss:.2f}" for loss in losses)
-        differences = [loss - other for loss, other in zip(losses, reference, strict=True)]
-        difference = "" if name == AGAINST else interval(differences)
+        difference = ""
+        if reference is not None and name != AGAINST:
+            difference = interval([loss - other for loss, other in zip(losses, reference, strict=True)])
         numbers = ("lr", "beta1", "momentum", "beta2", "decay", "eps")
         setting = ", ".join(f"{key} {best[key]:.3g}" for key in numbers if key in best)
         print(f"| {name} | {interval(losses)} | {difference} | {points} | {step_ms:.1f} | {diverged} | {setting} |")

@@ -74,6 +74,7 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
+    Example("A perceptron on digits under Adam", Spec(workload=Classifier()), cost_s=25),
     Example("The digits autoencoder under Adam", Spec(), cost_s=60),
     Example(
         "A vision transformer on digits",
@@ -202,8 +203,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if pacing.evaluates(step):
             factors = state.opt_state[0].factors
             found = [
-                spectra.measure(step, place, factor, old)
-                for place, factor, old in zip(watched, factors, before or [None] * len(watched), strict=True)
+                spectra.measure(step, place, factor, before[index] if before else None)
+                for index, (place, factor) in enumerate(zip(watched, factors, strict=True))
             ]
             before = [leading for _, _, leading in found]
             latest = [measured.row() for measured, _, _ in found]

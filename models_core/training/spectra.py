@@ -36,9 +36,9 @@ class Factor(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """count: gradients seen. factors: by tensor and axis, the order of `places`."""
+    """seen: gradients so far. factors: by tensor and axis, the order of `places`."""
 
-    count: Int[Array, ""]
+    seen: Int[Array, ""]
     factors: tuple[Factor, ...]
 
 
@@ -86,7 +86,7 @@ def observe(
 
     def update(grads: Any, state: Observed, params: Any = None) -> tuple[Any, Observed]:
         leaves = jax.tree.leaves(grads)
-        noise = jax.random.fold_in(key, state.count)
+        noise = jax.random.fold_in(key, state.seen)
 
         def following(place: Place, old: Factor) -> Factor:
             g = _unfolded(leaves[place.leaf].astype(jnp.float32), place)
@@ -96,7 +96,7 @@ def observe(
             return Factor(beta2 * old.factor + g @ g.T, beta2 * old.control + z @ z.T, absorb(old.sketch, g, beta2))
 
         factors = tuple(following(place, old) for place, old in zip(watched, state.factors, strict=True))
-        return grads, Observed(state.count + 1, factors)
+        return grads, Observed(state.seen + 1, factors)
 
     return optax.GradientTransformation(init, update)
 

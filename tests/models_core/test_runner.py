@@ -223,4 +223,4 @@ def test_impossible_combinations_are_refused_where_they_can_be_mended() -> None:
     spec = {"target": {"metric": "eval/accuracy", "value": 0.9}}
     with pytest.raises(SpecInvalid) as refusal:
         runner.Request.parse({"recipe": "optimizer_benchmark", "spec": spec})
-    assert refusal.value.fields == {"spec.target.metric": "An autoencoder has no accuracy."}
+    assert refusal.value.fields == {"spec.target.metric": "The workload autoencoder has no accuracy."}

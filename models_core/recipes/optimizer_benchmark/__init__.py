@@ -55,7 +55,7 @@ EXAMPLES = (
     Example(
         "A convolutional network on digits",
         Spec(workload=Classifier(network=Convolutional()), optimizer=Adam(lr=0.003), steps=200, batch_size=100),
-        cost_s=15,
+        cost_s=13,
     ),
     Example(
         "A ResNet with group norm on digits",
@@ -65,12 +65,12 @@ EXAMPLES = (
     Example(
         "A vision transformer on digits",
         Spec(workload=Classifier(network=VisionTransformer()), optimizer=Adam(lr=0.003), steps=300, batch_size=64),
-        cost_s=15,
+        cost_s=12,
     ),
     Example(
         "A decoder on Python source",
         Spec(workload=LanguageModel(), optimizer=Adam(lr=0.003), steps=200, batch_size=16, eval_every=50),
-        cost_s=25,
+        cost_s=26,
     ),
     Example(
         "S-AdaGrad in one pass over the breast cancer table, with its regret",

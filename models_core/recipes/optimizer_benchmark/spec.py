@@ -70,5 +70,5 @@ class Spec(BaseSpec):
         if self.schedule == "epoch" and self.decay == "cosine":
             refuse("decay", "A rate that changes by the epoch falls linearly, or not at all.")
         if self.target and self.target.metric == "eval/accuracy" and not self.workload.has_accuracy:
-            refuse("target.metric", "This workload has no accuracy.")
+            refuse("target.metric", f"The workload {self.workload.task} has no accuracy.")
         return self

@@ -68,7 +68,7 @@ class Spec(BaseSpec):
         External(), title="Rules", help="How much may be tried.", section="Search"
     )
     strategy: AnyStrategy = field(RandomSearch(), title="Strategy", help="How trials are chosen.", section="Search")
-    space: Space = field(Space(), title="Search space", help="Where numbers are looked for.", section="Search")
+    space: Space = field(Space(), title="Ranges", help="Where numbers are looked for.", section="Search")
     objective: Literal["eval/loss", "train/final_loss"] = field(
         "eval/loss",
         title="Objective",

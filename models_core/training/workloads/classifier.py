@@ -5,7 +5,7 @@ The networks and their sources are in `nn.mlp`, `nn.cnn`, `nn.resnet` and `nn.vi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -87,7 +87,7 @@ class Options(WorkloadOptions, title="Classifier"):
         return True
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> Options:
         side = IMAGE_SETS[self.data].side
         match self.network:
             case Convolutional(channels=channels) if side >> len(channels) < 1:

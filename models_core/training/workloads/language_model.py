@@ -32,7 +32,7 @@ class Options(WorkloadOptions, title="Language model"):
         format="bytes",
         section="Task",
     )
-    model: DecoderConfig = field(TINY, title="Decoder", help="Its sizes.", section="Model")
+    model: DecoderConfig = field(TINY, title="Model", help="Its sizes.", section="Model")
 
 
 def build(options: Options) -> Problem:

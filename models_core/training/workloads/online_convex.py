@@ -147,6 +147,9 @@ def _ridge_minimiser(x: np.ndarray, y: np.ndarray, multiplier: float, w: np.ndar
         scale = 1.0
         while scale > LEAST and (lower := objective(w - scale * step)) > value - 0.1 * scale * gain:
             scale /= 2
-        if gain <= 1e-13 * max(value, 1.0) or scale <= LEAST:
+        if scale <= LEAST:
             return w, curvature
+        if gain <= 1e-13 * max(value, 1.0):
+            # So near, a whole step squares the error.
+            return w - step, curvature
         w, value = w - scale * step, lower

@@ -113,13 +113,12 @@ def count_pairs(texts: Sequence[str], *, words: int, window: int) -> tuple[np.nd
         raise DataInvalid(f"The text has only {len(ranked)} words.", fields={"workload.words": "More than there are."})
     number = {word: index for index, word in enumerate(ranked)}
     totals = np.zeros(words * words)
-    for run in runs:
-        ids = np.array([number.get(word, -1) for word in run], np.int64)
-        for distance in range(1, window + 1):
-            one, other = ids[:-distance], ids[distance:]
-            both = (one >= 0) & (other >= 0)
-            flat = one[both] * words + other[both]
-            totals += np.bincount(flat, minlength=words * words) / distance
+    # A gap as wide as the window keeps the texts apart.
+    ids = np.array([index for run in runs for index in (*(number.get(word, -1) for word in run), *[-1] * window)])
+    for distance in range(1, window + 1):
+        one, other = ids[:-distance], ids[distance:]
+        both = (one >= 0) & (other >= 0)
+        totals += np.bincount(one[both] * words + other[both], minlength=words * words) / distance
     table = totals.reshape(words, words)
     table = table + table.T
     first, second = np.nonzero(table)

@@ -19,7 +19,7 @@ from stillroom.boards.schemas import (
 from stillroom.boards.scoring import R_MAX
 from stillroom.boards.selectors import Entry, benchmark_access, ranking, workloads
 from stillroom.boards.services import benchmark_create, benchmark_delete
-from stillroom.core.errors import NotFound
+from stillroom.core.errors import Invalid, NotFound
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -47,19 +47,23 @@ def benchmark_scores(
     benchmark: Annotated[list[str], Query(min_length=1, max_length=50)],
     method: Annotated[str, Query(max_length=200, pattern=r"^[A-Za-z_][\w.]*$")] = "optimizer.kind",
     r_max: Annotated[float, Query(gt=1, le=1000)] = R_MAX,
+    reference: Annotated[str | None, Query(max_length=200)] = None,
     org: str | None = None,
 ) -> object:
     """Methods scored over several leaderboards by the area under their performance profiles, steps to target as time.
 
     `method` is the path of the spec by which methods are told apart; specs that differ elsewhere are trials of one
-    method, seeds are its studies.
+    method, seeds are its studies. `reference` is a method against which the speed of the others is given. Two versions
+    of one leaderboard are refused: their numbers do not compare.
     """
     with request.door.org(org):
         rows = {row.id: row for row in Benchmark.objects.filter(id__in=benchmark)}
         if not all(one in rows for one in benchmark):
             raise NotFound("This leaderboard")
         found = workloads([rows[one] for one in dict.fromkeys(benchmark)], method=method)
-    return scores_out(found, r_max)
+    if reference is not None and all(reference not in workload.steps for workload in found):
+        raise Invalid("No run of these leaderboards is of the reference.", fields={"reference": "Not a method here."})
+    return scores_out(found, r_max, reference)
 
 
 @door.get("/benchmarks/{benchmark}", needs=Can.RUN_READ, response=RankingOut)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
-from stillroom.boards.scoring import profile, ratios, scores
+from stillroom.boards.scoring import profile, ratios, scores, speedups
 from stillroom.boards.selectors import Workload
 from stillroom.tenants.schemas import StrictSchema
 
@@ -102,8 +102,11 @@ class CornerOut(Schema):
 
 
 class MethodOut(Schema):
+    """`speedup`: geometric mean of the reference's steps over the method's, where both arrived; null without any."""
+
     method: str
     score: float
+    speedup: float | None
     profile: list[CornerOut]
 
 
@@ -113,10 +116,11 @@ class ScoresOut(Schema):
     workloads: list[WorkloadOut]
 
 
-def scores_out(found: Sequence[Workload], r_max: float) -> dict[str, Any]:
-    """Best score first."""
+def scores_out(found: Sequence[Workload], r_max: float, reference: str | None = None) -> dict[str, Any]:
+    """Best score first. reference: one of the methods."""
     times = {workload.benchmark.id: workload.steps for workload in found}
     table, corners = ratios(times), profile(times, r_max=r_max)
+    faster = speedups(times, reference=reference) if reference is not None else {}
     ranked = sorted(scores(times, r_max=r_max).items(), key=lambda item: (-item[1], item[0]))
     return {
         "r_max": r_max,
@@ -124,6 +128,7 @@ def scores_out(found: Sequence[Workload], r_max: float) -> dict[str, Any]:
             {
                 "method": method,
                 "score": score,
+                "speedup": faster.get(method),
                 "profile": [{"tau": tau, "share": share} for tau, share in corners[method]],
             }
             for method, score in ranked

@@ -113,8 +113,14 @@ def workloads(benchmarks: Sequence[Benchmark], *, method: str) -> list[Workload]
     """Steps to target by method: the median over seeds of the best trial of each seed, a trial being a spec.
 
     method: the dotted path of the spec by which methods are told apart ("optimizer.kind"). A run that failed or never
-    arrived is infinite. Raises Invalid for a benchmark without a target.
+    arrived is infinite. Raises Invalid for a benchmark without a target, and for two versions of one.
     """
+    names = [benchmark.name for benchmark in benchmarks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Invalid(
+            f"Two versions of {twice[0]} cannot be scored together.", fields={"benchmark": "One version of each."}
+        )
     return [_workload(benchmark, method) for benchmark in benchmarks]
 
 

@@ -29,13 +29,13 @@ def test_a_problem_has_a_loss_for_each_example_and_a_gradient(options: WorkloadO
     problem = workloads.build(options)
     assert options.task == type(options).model_fields["task"].default
     assert options.examples in (None, problem.examples)
-    params = problem.init(jax.random.key(0))
+    params = jax.jit(problem.init)(jax.random.key(0))
     rows = problem.order(0, 4).at(0)
     batch = {name: jnp.asarray(array[rows]) for name, array in problem.train.items()}
-    values = problem.values(params, batch)
+    values = jax.jit(problem.values)(params, batch)
     assert {value.shape for value in values.values()} == {(4,)}
     assert ("accuracy" in values) == options.has_accuracy
-    loss, grads = jax.value_and_grad(problem.mean_loss)(params, problem.on_device(), rows)
+    loss, grads = jax.jit(jax.value_and_grad(problem.mean_loss))(params, problem.on_device(), rows)
     np.testing.assert_allclose(loss, np.mean(values["loss"]), rtol=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(grads))

@@ -144,6 +144,23 @@ def test_methods_are_scored_over_leaderboards_by_their_best_trial_of_each_seed(c
     assert first["methods"]["adam"] == {"steps": 1.0, "ratio": 1.0, "trials": 2, "studies": 2}
     assert second["methods"]["adam"] == {"steps": None, "ratio": None, "trials": 2, "studies": 2}
     assert body["methods"][0]["profile"][-1] == {"tau": 4.0, "share": 1.0}
+    assert {row["speedup"] for row in body["methods"]} == {None}
+    # On the board where both arrived, adam needed one step and sgd two.
+    against = cast.vera.http.get(f"/benchmark-scores?benchmark={one}&benchmark={two}&reference=sgd").body
+    assert {row["method"]: row["speedup"] for row in against["methods"]} == {
+        "adam": pytest.approx(2.0),
+        "sgd": pytest.approx(1.0),
+    }
+    answer = cast.vera.http.get(f"/benchmark-scores?benchmark={one}&reference=lion")
+    assert answer.status == 422
+    assert list(answer.body["fields"]) == ["reference"]
+
+
+def test_versions_of_a_leaderboard_are_not_scored_together(cast: Cast) -> None:
+    one, two = board(cast, target=1.0), board(cast, target=2.0)
+    answer = cast.vera.http.get(f"/benchmark-scores?benchmark={one}&benchmark={two}")
+    assert answer.status == 422
+    assert list(answer.body["fields"]) == ["benchmark"]
 
 
 def test_without_a_target_there_is_nothing_to_score(cast: Cast) -> None:

@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillroom.boards.scoring import profile, ratios, scores, speedups, time_to_target
 
 INF = math.inf
+# A busy machine draws slowly; that is no failure of what is drawn.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 times_of = st.dictionaries(
     st.sampled_from(["adam", "sonew", "sketchy", "sgd"]),
     st.one_of(st.floats(0.5, 500), st.just(INF)),
@@ -25,6 +27,7 @@ def test_the_fastest_everywhere_scores_one_and_who_never_arrives_zero() -> None:
     assert scores(table) == {"fast": 1.0, "slow": pytest.approx((0 + 2 / 3) / 2), "lost": 0.0}
 
 
+@unhurried
 @given(tables)
 def test_the_closed_form_is_the_area_under_the_profile(table: dict[str, dict[str, float]]) -> None:
     areas = {}
@@ -34,6 +37,7 @@ def test_the_closed_form_is_the_area_under_the_profile(table: dict[str, dict[str
     assert scores(table) == pytest.approx(areas, abs=1e-12)
 
 
+@unhurried
 @given(tables)
 def test_scores_lie_between_zero_and_one_and_do_not_depend_on_the_unit(table: dict[str, dict[str, float]]) -> None:
     found = scores(table)
@@ -65,6 +69,43 @@ def test_a_faster_method_lowers_the_others() -> None:
     after = scores({"a": {"adam": 10.0, "sonew": 5.0}})
     assert before["adam"] == 1.0
     assert after["adam"] == pytest.approx(2 / 3)
+
+
+@unhurried
+@given(tables, st.floats(1, 1000))
+def test_a_slower_method_changes_no_other_score(table: dict[str, dict[str, float]], times: float) -> None:
+    with_slower = {
+        workload: row | {"new": min(row.values()) * times if row else INF} for workload, row in table.items()
+    }
+    found = scores(with_slower)
+    assert {method: score for method, score in found.items() if method != "new"} == pytest.approx(scores(table))
+
+
+@unhurried
+@given(times_of)
+def test_from_r_max_on_a_method_scores_nothing(row: dict[str, float]) -> None:
+    fastest = min(row.values())
+    found = scores({"a": row})
+    assert all(found[method] == 0 for method, time in row.items() if not time < 4 * fastest)
+
+
+@unhurried
+@given(st.lists(st.one_of(st.floats(0.5, 50), st.just(INF)), min_size=1, max_size=6))
+def test_the_only_method_scores_its_share_of_workloads(times: list[float]) -> None:
+    table = {str(index): {"alone": time} for index, time in enumerate(times)}
+    assert scores(table)["alone"] == pytest.approx(sum(map(math.isfinite, times)) / len(times))
+
+
+@unhurried
+@given(tables)
+def test_the_closed_form_equals_fine_numeric_integration(table: dict[str, dict[str, float]]) -> None:
+    """Straight from the definition of rho, without the profile's corners."""
+    taus = np.linspace(1, 4, 30_001)
+    taus = (taus[:-1] + taus[1:]) / 2
+    found, relative = scores(table), ratios(table)
+    for method in found:
+        shares = np.mean([row[method] <= taus for row in relative.values()], axis=0)
+        assert found[method] == pytest.approx(float(shares.mean()), abs=2e-4)
 
 
 def test_speedups_are_over_the_workloads_where_both_arrived() -> None:
