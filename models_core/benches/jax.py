@@ -91,6 +91,9 @@ class Bench:
         if work.features is not None:
             projections = features.init(jax.random.fold_in(self._root, 5), work.features, work.student, work.teacher)
         model = decoder.init(jax.random.fold_in(self._root, 1), work.student, work.own_rows)
+        if work.start is not None:
+            # A copy: the first step gives the student's buffers away.
+            model = jax.tree.map(jnp.array, work.start)
         state = start({"model": model, "projections": projections}, optimizer)
         lessons.compile(compile_step, optimizer, state)
         return lessons, state

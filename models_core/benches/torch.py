@@ -58,6 +58,8 @@ class Bench:
     def lessons(self, work: Assignment) -> tuple[Lessons, Any]:
         """The student's steps, and its state before the first; state.params is what `student` takes."""
         model = teachers.fresh(jax.random.fold_in(self._root, 1), work.student, work.own_rows)
+        if work.start is not None:
+            model.load_tree(work.start.tree())
         projections = []
         if work.features is not None:
             drawn = features.init(jax.random.fold_in(self._root, 5), work.features, work.student, work.teacher)

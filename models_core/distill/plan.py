@@ -27,6 +27,7 @@ from models_core.optim._options import OptimizerOptions
 Rows = Callable[[int], np.ndarray]
 AnySequences = FromText | OnPolicy | TeacherWritten
 Format = Literal["int4_channel", "int4_block", "float8"]
+FORMATS: tuple[Format, ...] = ("int4_channel", "int4_block", "float8")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Assignment:
     targets(rows, index): sparse targets, where `sparse` says how they were drawn. translate: the student's tokens for
     the teacher's. micro_batch, chunk: sequences and tokens at once, 0 for all. same_tokens: whether both share ids.
     quantise: the format to whose values the student's matrices are rounded. teacher_temperature: of the teacher alone.
+    start: the model that the student begins as; None: fresh weights.
     """
 
     divergence: Divergence | HardLabels
@@ -62,6 +64,7 @@ class Assignment:
     chunk: int = 0
     quantise: Format | None = None
     teacher_temperature: float = 1.0
+    start: Any = None
 
 
 class Plan:

@@ -109,7 +109,7 @@ class Spec(BaseSpec):
 EXAMPLES = (
     Example(
         "8x8 digits: a perceptron from a convolutional network",
-        Spec(data="digits", student=MlpModel(hidden=(16,)), shift=1),
+        Spec(data="digits", student=MlpModel(hidden=(16,)), shift=0),
         cost_s=10,
     ),
     Example("MNIST: the same with 4,000 images of 28x28", Spec(), cost_s=40),

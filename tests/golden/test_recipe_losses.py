@@ -38,7 +38,7 @@ def test_first_steps_are_the_recorded_ones(name: str, regenerate: bool) -> None:
         record = {"spec_hash": recipe.hash(spec), "standard_library": text, "values": values}
         path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     golden = json.loads(path.read_text())
-    if name in ("distillation", "language_model") and golden["standard_library"] != text:
+    if name in ("distillation", "language_model", "salt", "teacher_cache") and golden["standard_library"] != text:
         pytest.skip("The recorded losses are those of another Python's standard library.")
     assert golden["spec_hash"] == recipe.hash(spec), "The example changed: regenerate and review the difference."
     assert golden["values"].keys() == values.keys()

@@ -14,7 +14,7 @@ from typing import Any
 
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.distill.options import ForwardKL, HardLabels, Sparse
-from models_core.events import Artifact, Context, Event, Log
+from models_core.events import Artifact, Context, Event, Log, Metric
 from models_core.recipes.distillation.spec import TEACHER, Spec
 
 VERSION = "2"
@@ -110,6 +110,26 @@ TEMPLATES = (
         seeds=(0, 1, 2),
     ),
     StudyTemplate(
+        "quantised_fine_tuning",
+        "Fine-tuning a model rounded",
+        "As Gemma 3 does it: a trained model goes on for a few steps through the rounding, towards the probabilities "
+        "that it had without. The arm of 16 bits reports, under rounded/, what rounding it afterwards costs.",
+        arms={
+            "16 bits": {},
+            "int4, by column": {"quantise": "int4_channel"},
+            "int4, blocks of 32": {"quantise": "int4_block"},
+            "8-bit floats": {"quantise": "float8"},
+        },
+        spec={
+            "student": TEACHER.model_dump(mode="json"),
+            "student_start": "teacher",
+            "teacher_steps": 300,
+            "student_steps": 60,
+            "distillation": {"mode": "forward_kl", "soft_weight": 1.0},
+        },
+        seeds=(0, 1, 2),
+    ),
+    StudyTemplate(
         "teacher_size",
         "Teacher's size and horizon",
         "A smaller and a larger teacher, each over a short and a long training of the student: Gemma 3 reports that "
@@ -142,6 +162,11 @@ METRICS = (
     MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's phase, the teacher's forward passes included."),
     MetricInfo("student/bytes", "bytes", "min", "Student's size: 16 bits a number, matrices as quantised."),
+    *(
+        MetricInfo(f"rounded/{what}_{form}", unit, "min", f"{words} in {form}, rounded after training without.")
+        for form in ("int4_channel", "int4_block", "float8")
+        for what, unit, words in (("nll", "nats/token", "Held-out loss"), ("bytes", "bytes", "Size"))
+    ),
     MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
     MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
     MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
@@ -156,7 +181,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core import benches
     from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
-    from models_core.distill.plan import Assignment
+    from models_core.distill.plan import FORMATS, Assignment
     from models_core.distill.targets import describe, open_cache
     from models_core.training import phases, teachers
     from models_core.training.pacing import Pacing
@@ -248,6 +273,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             micro_batch=spec.micro_batch,
             chunk=spec.loss_chunk,
             quantise=kind,
+            start=teacher if spec.student_start == "teacher" else None,
         )
     )
     validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
@@ -271,6 +297,13 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     )
     if finished is None:
         return
+    if kind is None:
+        # The control of every quantised training: the same formats, applied to a model that never knew of them.
+        rounded: dict[str, float] = {}
+        for form in FORMATS:
+            rounded[f"rounded/nll_{form}"] = evaluate(bench.student(finished.params, form))["eval/nll"]
+            rounded[f"rounded/bytes_{form}"] = bench.bytes_of(finished.params, form)
+        yield Metric(pacing.steps, rounded)
 
     prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
     student = bench.student(finished.params, kind)

@@ -104,6 +104,13 @@ class Spec(BaseSpec):
         section="Model",
         advanced=True,
     )
+    student_start: Literal["fresh", "teacher"] = field(
+        "fresh",
+        title="Student begins",
+        help="From fresh weights, or as a copy of a teacher of its own size: to fine-tune it rounded.",
+        section="Model",
+        advanced=True,
+    )
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
     warmup_steps: int = field(
         20,
@@ -187,6 +194,17 @@ class Spec(BaseSpec):
                 )
             if not isinstance(self.sequences, FromText):
                 refuse("sequences", "Written sequences need one tokenizer for both models.")
+        return self
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if self.student_start == "teacher":
+            if not self.needs_teacher:
+                refuse("student_start", "No teacher is trained in this run.")
+            if self.student != self.teacher or self.student_tokenizer != "bytes":
+                refuse("student_start", "The student must have the teacher's sizes and tokenizer.")
+            if self.student_padding != self.teacher_padding:
+                refuse("student_padding", "The student must have the teacher's rows.")
         return self
 
     @model_validator(mode="after")

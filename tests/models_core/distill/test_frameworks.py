@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models_core.catalog import recipe
+from models_core.errors import SpecInvalid
 from models_core.events import Artifact, Checkpoint, Context, Event, Metric
 from models_core.recipes import distillation, salt
 
@@ -80,6 +81,7 @@ def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
             },
         ),
         ("distillation", {"distillation": {"mode": "sorted"}, "student_tokenizer": "ascii"}),
+        ("distillation", {"student": MODELS["teacher"], "student_start": "teacher", "quantise": "int4_channel"}),
         ("salt", {"kd_share": 0.7, "selection": {"min_kept": 2}, "decay": "linear"}),
     ],
 )
@@ -127,8 +129,25 @@ def test_a_run_in_pytorch_is_deterministic_and_resumes_bit_for_bit(
     ],
 )
 def test_what_pytorch_lacks_is_refused_by_name(name: str, changes: dict[str, Any], field: str) -> None:
-    from models_core.errors import SpecInvalid
-
     with pytest.raises(SpecInvalid) as refusal:
         recipe(name).parse({**SMALL, **MODELS, "framework": "torch", **changes})
     assert list(refusal.value.fields) == [field]
+
+
+@pytest.mark.slow
+def test_a_student_that_begins_as_its_teacher_has_nothing_to_learn_from_it(cache_dir: str) -> None:
+    changes = {"student": MODELS["teacher"], "student_start": "teacher", "student_steps": 1}
+    found = numbers(events("distillation", cache_dir, **changes))
+    assert abs(found[3, "distill/forward_kl"]) < 1e-6
+    # Rounding a trained model afterwards costs, and more bits cost less.
+    losses = [found[3, f"rounded/nll_{kind}"] for kind in ("float8", "int4_block", "int4_channel")]
+    assert abs(losses[0] - found[3, "eval/nll"]) < abs(losses[2] - found[3, "eval/nll"])
+    sizes = [found[3, f"rounded/bytes_{kind}"] for kind in ("int4_channel", "int4_block", "float8")]
+    assert sizes == sorted(sizes)
+    assert sizes[2] < found[3, "student/bytes"]
+
+
+def test_a_student_cannot_begin_as_a_teacher_of_another_size() -> None:
+    with pytest.raises(SpecInvalid) as refusal:
+        recipe("distillation").parse({**SMALL, **MODELS, "student_start": "teacher"})
+    assert list(refusal.value.fields) == ["student_start"]

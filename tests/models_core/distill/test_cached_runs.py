@@ -1,0 +1,87 @@
+"""The recipes teacher_cache and distillation together: a student of a cache is the student of the live teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models_core.catalog import recipe
+from models_core.distill.cache.manifest import CacheInvalid
+from models_core.errors import SpecInvalid
+from models_core.events import Context, Metric
+from models_core.recipes import distillation, teacher_cache
+
+ONE_LAYER = {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 8, "d_ff": 24, "window": 6}
+SHARED = {
+    "teacher": {**ONE_LAYER, "d_model": 16},
+    "length": 12,
+    "train_bytes": 10_000,
+    "teacher_steps": 2,
+    "student_steps": 3,
+    "warmup_steps": 0,
+    "eval_every": 10,
+    "batch_size": 5,
+}
+STUDENT = {"student": {**ONE_LAYER, "d_model": 12}}
+TARGETS = {"kind": "sampled_unique", "k": 6, "missing": "rest"}
+# Three steps of float32 in two frameworks.
+CLOSE = 2e-4
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (distillation, teacher_cache):
+        monkeypatch.setattr(module, "SAMPLE_TOKENS", 6)
+        monkeypatch.setattr(module, "VALIDATION_BYTES", 1000)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def student(folder: Path | None, seed: int = 1, **spec: Any) -> dict[tuple[int, str], float]:
+    """What a run says of its student, steps counted from the student's first."""
+    found = recipe("distillation")
+    parsed = found.parse({**SHARED, **STUDENT, **spec})
+    values: dict[tuple[int, str], float] = {}
+    for event in found.run(parsed, Context(seed=seed, cache_dir=folder and str(folder))):
+        if isinstance(event, Metric):
+            values |= {(event.step, key): value for key, value in event.values.items()}
+    first = min(step for step, key in values if key == "train/loss") - 1
+    kept = ("train/loss", "train/hard_loss", "train/soft_loss", "eval/nll", "train/flops")
+    return {(step - first, key): value for (step, key), value in values.items() if key in kept}
+
+
+@pytest.mark.slow
+def test_a_cache_teaches_what_the_live_teacher_does_bit_for_bit(tmp_path: Path) -> None:
+    writing = recipe("teacher_cache")
+    spec = writing.parse({**SHARED, "targets": TARGETS})
+    list(writing.run(spec, Context(seed=1, cache_dir=str(tmp_path))))
+    live = student(tmp_path, targets=TARGETS)
+    cached = student(tmp_path, targets={**TARGETS, "cached": True})
+    assert live.keys() == cached.keys()
+    for place, value in live.items():
+        if place[1] == "train/flops":
+            # The teacher's passes were paid when the cache was written.
+            assert cached[place] < value
+        else:
+            assert cached[place] == value, place
+
+    theirs = student(tmp_path, framework="torch", targets={**TARGETS, "cached": True})
+    for place, value in cached.items():
+        np.testing.assert_allclose(theirs[place], value, rtol=CLOSE, err_msg=str(place))
+
+    for other in ({"seed": 2}, {"batch_size": 4}, {"targets": {**TARGETS, "cached": True, "k": 5}}):
+        with pytest.raises(CacheInvalid):
+            student(tmp_path, **{"targets": {**TARGETS, "cached": True}, **other})
+
+
+def test_without_a_cache_folder_the_refusal_names_the_field() -> None:
+    with pytest.raises(SpecInvalid) as refusal:
+        student(None, targets={**TARGETS, "cached": True})
+    assert list(refusal.value.fields) == ["targets.cached"]
