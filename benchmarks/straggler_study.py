@@ -2,11 +2,12 @@
 
     python benchmarks/straggler_study.py [--seeds 5] [--data fashion|digits|writers] [--time-s 600] [--untuned]
 
-All arms share data, cohorts and latency draws of a seed. Each arm first gets the same tuning budget: a grid of two
+All arms share data, cohorts and latency draws of a seed. Each method first gets the same tuning budget: a grid of two
 client rates and two server rates on a seed of its own, judged by total accuracy at the end; controls that take a part
-of a method away, or lay one over it, keep the method's rates. Then come the paired seeds: mean accuracy at the end on everything and on what only slow clients have, and the paired difference to FedAvg with a
-95 % interval (Student's t). `writers` are synthetic; `fashion` (Fashion-MNIST, files on the node) and `digits` are real
-images whose labels 8 and 9 only slow clients have. FARe-DUST and FeAST-on-MSG are reconstructions.
+of a method away, or lay one over it, keep the method's rates. Then come the paired seeds: mean accuracy at the end on
+everything and on what only slow clients have, and the paired difference to FedAvg with a 95 % interval (Student's t).
+`writers` are synthetic; `fashion` (Fashion-MNIST, files on the node) and `digits` are real images whose labels 8 and 9
+only slow clients have. FARe-DUST and FeAST-on-MSG are reconstructions.
 """
 
 from __future__ import annotations
