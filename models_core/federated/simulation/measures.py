@@ -31,10 +31,12 @@ def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) 
 
     size = min(_BATCH, len(federation.test_y))
     group, mixes = federation.groups()
-    counts = np.bincount(group, minlength=mixes.shape[1])
-    # A group without test examples says nothing; the shares of the others are scaled up.
-    known = mixes * (counts > 0)
-    known = known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12)
+    counts = np.bincount(group, minlength=len(federation.parts) if mixes is None else mixes.shape[1])
+    known = mixes
+    if mixes is not None:
+        # A group without test examples says nothing; the shares of the others are scaled up.
+        known = mixes * (counts > 0)
+        known = known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12)
 
     def evaluate(params: Any) -> dict[str, float]:
         hits, losses = [], []
@@ -47,7 +49,7 @@ def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) 
             losses.append(np.asarray(found[1])[:kept])
         hit = np.concatenate(hits).astype(np.float64)
         by_group = np.bincount(group, weights=hit, minlength=len(counts)) / np.maximum(counts, 1)
-        by_client = known @ by_group
+        by_client = by_group if known is None else known @ by_group
         values = {
             "eval/accuracy": float(hit.mean()),
             "eval/loss": float(np.concatenate(losses).astype(np.float64).mean()),

@@ -151,7 +151,7 @@ def test_a_client_with_text_of_its_own_is_judged_by_it() -> None:
     whole = federation.of_owners(cut, (4,), cut.vocabulary, slow=("cat",))
     group, mixes = whole.groups()
     assert group.tolist() == [0, 0, 1, 1]
-    np.testing.assert_array_equal(mixes, np.eye(2))
+    assert mixes is None
     assert whole.slow_clients == [1]
     assert [sorted(part.tolist()) for part in whole.parts] == [list(range(10)), list(range(10, 20))]
     with pytest.raises(SpecInvalid) as refused:
