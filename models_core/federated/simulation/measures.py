@@ -15,7 +15,8 @@ from models_core.federated.simulation.schedule import Schedule
 
 # Upper ends of the bins of the staleness histogram, in server steps; the last bin is open.
 STALENESS_BINS = (("0", 0), ("1", 1), ("2_3", 3), ("4_7", 7), ("8_15", 15))
-_BATCH = 500
+# Of one compiled call of an evaluation: examples, and logits (64 MiB of them).
+_BATCH, _LOGITS = 500, 1 << 24
 
 
 def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) -> Callable[[Any], dict[str, float]]:
@@ -29,7 +30,9 @@ def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) 
         logits = task.logits(params, x)
         return task.hits(logits, y), task.losses(logits, y)
 
-    size = min(_BATCH, len(federation.test_y))
+    # Text has a row of logits for every token of a window.
+    logits = federation.classes * int(np.prod(federation.test_y.shape[1:]))
+    size = max(1, min(_BATCH, len(federation.test_y), _LOGITS // logits))
     group, mixes = federation.groups()
     counts = np.bincount(group, minlength=len(federation.parts) if mixes is None else mixes.shape[1])
     known = mixes
