@@ -57,7 +57,8 @@ def load(
     for suffix in SUFFIXES:
         for path in sorted(path for path in found.rglob("*") if path.suffix.lower() == suffix):
             files.setdefault(path.stem, path)
-    paths, drawn = [], []
+    paths: list[Path] = []
+    drawn: list[np.ndarray] = []
     for name in sorted(files):
         if len(paths) == most_fonts:
             break
