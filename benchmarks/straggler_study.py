@@ -59,6 +59,17 @@ def finish(spec: dict[str, Any], seed: int, cache_dir: str) -> dict[str, float]:
     return last
 
 
+def arms_of(data: str, time_s: float) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The name of the arm to compare with, and the spec of every arm."""
+    template = next(one for one in catalog.recipe("federated_training").templates if one.name == "stragglers")
+    own = {**template.spec, **DATA[data], "time_budget_s": time_s, "eval_every": 100_000}
+    own["latency"] = {"kind": "per_domain_per_example", "slow_factor": 10.0}
+    arms = {name: {**own, **arm} for name, arm in template.arms.items()}
+    # The controls of the latency: without a pattern there should be no gap.
+    half_normal = {**arms[template.baseline], "latency": {"kind": "half_normal", "sigma_s": 1.0}}
+    return template.baseline, arms | {"FedAvg under half-normal delays": half_normal}
+
+
 def tuned(spec: dict[str, Any], cache_dir: str) -> tuple[float, float]:
     """The client's and the server's rate of the grid that end with the best total accuracy on the tuning seed."""
     servers = SERVER_RATES.get(spec["algorithm"]["kind"], PLAIN_SERVER_RATES)
@@ -89,13 +100,7 @@ def main() -> None:
     parser.add_argument("--untuned", action="store_true", help="the template's rates for all")
     parser.add_argument("--json", default="", help="also write every run's last values there")
     arguments = parser.parse_args()
-    template = next(one for one in catalog.recipe("federated_training").templates if one.name == "stragglers")
-    own = {**template.spec, **DATA[arguments.data], "time_budget_s": arguments.time_s, "eval_every": 100_000}
-    own["latency"] = {"kind": "per_domain_per_example", "slow_factor": 10.0}
-    arms = {name: {**own, **arm} for name, arm in template.arms.items()}
-    baseline = template.baseline
-    # The controls of the latency: without a pattern there should be no gap.
-    arms["FedAvg under half-normal delays"] = {**arms[baseline], "latency": {"kind": "half_normal", "sigma_s": 1.0}}
+    baseline, arms = arms_of(arguments.data, arguments.time_s)
     chosen = arguments.arms.split(",") if arguments.arms else list(arms)
     print(f"{arguments.data}, {arguments.seeds} seeds, {arguments.time_s:.0f} s simulated\n")
     print("| arm | rates | total | stragglers | total against FedAvg | stragglers against FedAvg | wasted |")

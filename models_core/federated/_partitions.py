@@ -240,7 +240,7 @@ def _owned(data: DataName, options: ByOwner, clients: int, *, seed: int) -> Fede
         shape = (options.side, options.side, 1)
         return federation.of_owners(fonts, shape, len(font_writers.CHARACTERS), slow=options.slow_owners)
     if data in ("shakespeare", "stackoverflow"):
-        # StackOverflow has hundreds of thousands of users: no more are read than it takes to find enough with enough text.
+        # StackOverflow has hundreds of thousands of users: no more are read than it takes to find enough text.
         documents = federated_text.documents(
             data, most_owners=_OWNERS_TRIED * clients, most_texts=options.most * (options.window + 1)
         )
