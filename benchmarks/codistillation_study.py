@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--data", choices=sorted(DATA), default="fashion")
+    parser.add_argument("--study", choices=("all", "codistillation", "domain_transfer"), default="all")
     parser.add_argument("--arms", default="", help="names of arms with commas between them; all when empty")
     parser.add_argument("--json", default="", help="also write every run's last values there")
     arguments = parser.parse_args()
@@ -63,6 +64,8 @@ def main() -> None:
     begun = time.perf_counter()
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for template in catalog.recipe("federated_codistillation").templates:
+        if arguments.study not in ("all", template.name):
+            continue
         transfer = template.name == "domain_transfer"
         base = {**template.spec, **DATA[arguments.data], "server_steps": arguments.rounds}
         base |= {"eval_every": 100_000} | (TRANSFER[arguments.data] if transfer else {})

@@ -57,7 +57,8 @@ def load(
     for suffix in SUFFIXES:
         for path in sorted(path for path in found.rglob("*") if path.suffix.lower() == suffix):
             files.setdefault(path.stem, path)
-    paths, drawn = [], []
+    paths: list[Path] = []
+    drawn: list[np.ndarray] = []
     for name in sorted(files):
         if len(paths) == most_fonts:
             break
@@ -96,7 +97,10 @@ def _draw(path: Path, name: str, seed: int, side: int, count: int) -> np.ndarray
     # Drawn large and shrunk: small sizes would meet the font's hinting instead of its shape.
     large = 4 * side
     try:
-        font: Any = ImageFont.truetype(str(path), round(0.62 * large))
+        # Fonts fill their em square differently: the tallest or widest glyph gets three quarters of the image.
+        boxes = np.array([ImageFont.truetype(str(path), large).getbbox(character) for character in CHARACTERS])
+        extent = max(float((boxes[:, 2:] - boxes[:, :2]).max()), 1.0)
+        font: Any = ImageFont.truetype(str(path), max(round(0.75 * large * large / extent), 4))
     except OSError as error:
         raise DataInvalid(f"{path.name} cannot be read as a font: {error}") from None
     # What a font draws for a character that none has.

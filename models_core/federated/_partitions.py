@@ -18,6 +18,8 @@ DataName = Literal[
     "shakespeare", "stackoverflow",
 ]  # fmt: skip
 TEXTS = ("spam_assassin", "king_james", "stdlib_text", "stdlib_prose", "shakespeare", "stackoverflow")
+# Owners looked at for each client wanted: some have too little text.
+_OWNERS_TRIED = 4
 _OWNED = (*TEXTS, "federated_cifar100", "fonts")
 
 
@@ -238,7 +240,10 @@ def _owned(data: DataName, options: ByOwner, clients: int, *, seed: int) -> Fede
         shape = (options.side, options.side, 1)
         return federation.of_owners(fonts, shape, len(font_writers.CHARACTERS), slow=options.slow_owners)
     if data in ("shakespeare", "stackoverflow"):
-        documents = federated_text.documents(data)  # type: ignore[arg-type]
+        # StackOverflow has hundreds of thousands of users: no more are read than it takes to find enough text.
+        documents = federated_text.documents(
+            data, most_owners=_OWNERS_TRIED * clients, most_texts=options.most * (options.window + 1)
+        )
     else:
         corpus = {
             "spam_assassin": corpora.SpamAssassin, "king_james": corpora.KingJames,

@@ -18,7 +18,7 @@ from models_core.data.image_sets import IMAGE_SETS
 from models_core.errors import CheckpointInvalid, NonFinite
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.federated import AnyAlgorithm, _partitions
-from models_core.federated._partitions import AnyPartition, DataName, DirichletPerClient, Shards
+from models_core.federated._partitions import AnyPartition, ByOwner, DataName, DirichletPerClient, Shards
 from models_core.federated._rounds import RoundOptions
 from models_core.federated._studies import STRAGGLERS
 from models_core.federated.compression import none as no_compression
@@ -222,6 +222,19 @@ EXAMPLES = (
             server_steps=100,
         ),
         cost_s=8,
+    ),
+    Example(
+        "Next byte of Python's own modules, each a client",
+        Spec(
+            data="stdlib_text",
+            model="lstm",
+            hidden=(32,),
+            partition=ByOwner(most=50),
+            local_lr=1.0,
+            local_epochs=1,
+            server_steps=100,
+        ),
+        cost_s=30,
     ),
     Example(
         "FedAvg with user-level privacy",

@@ -45,14 +45,14 @@ class Federation:
         """The clients of the slow domain."""
         return np.flatnonzero(self.slow).tolist()
 
-    def groups(self) -> tuple[np.ndarray, np.ndarray]:
+    def groups(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The group (domain, label) of every test example, and every client's share of each, [clients, groups].
 
         A client's accuracy is what the test set says about its mix: the groups' accuracies weighted by its shares.
-        Where every client has test examples of its own, these are its group.
+        Where every client has test examples of its own, these are its group, and there are no shares (None).
         """
         if self.test_owner is not None:
-            return self.test_owner, np.eye(len(self.parts))
+            return self.test_owner, None
         group = self.test_domain * self.classes + self.test_y
         mixes = np.zeros((len(self.parts), 2 * self.classes))
         for client, part in enumerate(self.parts):

@@ -15,7 +15,8 @@ from models_core.federated.simulation.schedule import Schedule
 
 # Upper ends of the bins of the staleness histogram, in server steps; the last bin is open.
 STALENESS_BINS = (("0", 0), ("1", 1), ("2_3", 3), ("4_7", 7), ("8_15", 15))
-_BATCH = 500
+# Of one compiled call of an evaluation: examples, and logits (64 MiB of them).
+_BATCH, _LOGITS = 500, 1 << 24
 
 
 def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) -> Callable[[Any], dict[str, float]]:
@@ -29,12 +30,16 @@ def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) 
         logits = task.logits(params, x)
         return task.hits(logits, y), task.losses(logits, y)
 
-    size = min(_BATCH, len(federation.test_y))
+    # Text has a row of logits for every token of a window.
+    logits = federation.classes * int(np.prod(federation.test_y.shape[1:]))
+    size = max(1, min(_BATCH, len(federation.test_y), _LOGITS // logits))
     group, mixes = federation.groups()
-    counts = np.bincount(group, minlength=mixes.shape[1])
-    # A group without test examples says nothing; the shares of the others are scaled up.
-    known = mixes * (counts > 0)
-    known = known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12)
+    counts = np.bincount(group, minlength=len(federation.parts) if mixes is None else mixes.shape[1])
+    known = mixes
+    if mixes is not None:
+        # A group without test examples says nothing; the shares of the others are scaled up.
+        known = mixes * (counts > 0)
+        known = known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12)
 
     def evaluate(params: Any) -> dict[str, float]:
         hits, losses = [], []
@@ -47,7 +52,7 @@ def build_evaluation(task: Task, federation: Federation, stragglers: list[int]) 
             losses.append(np.asarray(found[1])[:kept])
         hit = np.concatenate(hits).astype(np.float64)
         by_group = np.bincount(group, weights=hit, minlength=len(counts)) / np.maximum(counts, 1)
-        by_client = known @ by_group
+        by_client = by_group if known is None else known @ by_group
         values = {
             "eval/accuracy": float(hit.mean()),
             "eval/loss": float(np.concatenate(losses).astype(np.float64).mean()),

@@ -24,7 +24,8 @@ def start(setup: experiment.Setup, plan: engine.Plan, count: int) -> engine.Serv
         _, params = experiment.build_model(setup.spec, setup.federation, jax.random.fold_in(key, 0))
         fleet = len(setup.federation.parts)
         states.append(engine.start(plan, params, setup.schedule, jax.random.fold_in(key, 1), fleet=fleet))
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    stacked: engine.ServerState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return stacked
 
 
 def shown(plan: engine.Plan, state: engine.ServerState, count: int) -> list[Any]:

@@ -102,6 +102,20 @@ def test_shakespeare_has_a_speaker_and_stackoverflow_a_user_with_questions_and_a
         federated_text.documents("shakespeare", tmp_path, part="test")
 
 
+def test_stackoverflow_users_are_clients_whose_next_words_are_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "federated_stackoverflow").mkdir()
+    much = {"tokens": ["how do i sort a list in python"] * 20, "type": ["question"] * 20}
+    little = {"tokens": ["thanks"], "type": ["answer"]}
+    write(tmp_path / "federated_stackoverflow/stackoverflow_train.h5", {"1": little, "2": much, "3": much, "4": much})
+    monkeypatch.setenv("STILLROOM_DATA_DIR", str(tmp_path))
+    options = _partitions.ByOwner(window=4, words=5, most=10, slow_owners=("3",))
+    spread = _partitions.assemble("stackoverflow", options, 2, seed=0)
+    assert (spread.sizes, spread.slow.tolist(), spread.classes) == ([8, 8], [0, 1], 6)
+    assert spread.unknown == text_windows.UNKNOWN
+
+
 def documents() -> list[Document]:
     long, short = "abcdefghij" * 6, "xyz"
     return [Document("1", "ann", long), Document("2", "bob", short), Document("3", "cat", long.upper())]
@@ -151,7 +165,7 @@ def test_a_client_with_text_of_its_own_is_judged_by_it() -> None:
     whole = federation.of_owners(cut, (4,), cut.vocabulary, slow=("cat",))
     group, mixes = whole.groups()
     assert group.tolist() == [0, 0, 1, 1]
-    np.testing.assert_array_equal(mixes, np.eye(2))
+    assert mixes is None
     assert whole.slow_clients == [1]
     assert [sorted(part.tolist()) for part in whole.parts] == [list(range(10)), list(range(10, 20))]
     with pytest.raises(SpecInvalid) as refused:
