@@ -128,8 +128,9 @@ def test_experts_train_with_their_losses_in_both_frameworks(framework: str) -> N
     events = run(framework=framework, model=MODEL | {"n_experts": 4, "expert_capacity": 0.5}, samples=2, top_k=5)
     assert 0 < values(events, "experts/dropped")[-1] < 1
     assert 0 < values(events, "experts/load_entropy")[-1] <= 1
-    # Near ln 259: the routers' losses are not in it.
-    assert abs(values(events, "train/loss")[0] - np.log(259)) < 1.0
+    assert values(events, "experts/balance")[-1] > 0.9
+    # Fresh and held-out losses are alike, and the routers' losses are in neither.
+    assert abs(values(events, "train/loss")[-1] - values(events, "eval/nll")[-1]) < 0.5
     first, second = artifact(events, "sample.txt").decode(errors="replace").split("\n\n----\n\n")
     assert first.startswith("def ")
     assert second.startswith("def ")
@@ -150,6 +151,8 @@ def test_a_checkpoint_in_the_published_form_goes_out_to_the_peer_and_comes_back(
         (folder / name).write_bytes(artifact(first, f"hugging_face/{name}"))
     peer, report = transformers.Gemma3ForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    # A copy: what it loads may be mapped from the file that is replaced below.
+    before = peer.model.norm.weight.detach().clone()
     chosen = {
         "framework": framework,
         "start": {"kind": "checkpoint", "path": "out"},
@@ -166,7 +169,7 @@ def test_a_checkpoint_in_the_published_form_goes_out_to_the_peer_and_comes_back(
     (folder / "model.safetensors").write_bytes(artifact(after, "hugging_face/model.safetensors"))
     again = transformers.Gemma3ForCausalLM.from_pretrained(folder)
     with torch.no_grad():
-        moved = again.model.norm.weight - peer.model.norm.weight
+        moved = again.model.norm.weight - before
     assert 0 < float(moved.abs().max()) < 1e-3
     with pytest.raises(CoreError, match="comes with a tokenizer") as refusal:
         run(**chosen | {"tokenizer": {"kind": "bpe", "vocabulary": 265}})
