@@ -58,7 +58,8 @@ def block(
 
 def linear(params: Params, x: Float[Array, "items rows fan_in"]) -> Float[Array, "items rows fan_out"]:
     """x kernel + bias."""
-    return product(x, params["kernel"]) + params["bias"][None, None, :]
+    out: Float[Array, "items rows fan_out"] = product(x, params["kernel"]) + params["bias"][None, None, :]
+    return out
 
 
 def norm(params: Params, x: Float[Array, "items rows width"]) -> Float[Array, "items rows width"]:

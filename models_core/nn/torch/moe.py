@@ -29,7 +29,8 @@ class Routing:
 
     def load_entropy(self) -> Tensor:
         """Entropy of the load over log E."""
-        return torch.special.entr(self.load).sum(-1) / math.log(max(self.load.shape[-1], 2))
+        terms: Tensor = torch.special.entr(self.load)
+        return terms.sum(-1) / math.log(max(self.load.shape[-1], 2))
 
 
 def stacked(layers: list[Routing]) -> Routing | None:

@@ -127,8 +127,8 @@ class Loop:
             _, index, slot = name.split(".")
             held = arrays[name]
             # PyTorch's own optimizers count in float32, ours in plain numbers.
-            value = int(held) if held.ndim == 0 and held.dtype == np.int64 else to_tensor(held)
-            state.setdefault(int(index), {})[slot] = value
+            counted = held.ndim == 0 and held.dtype == np.int64
+            state.setdefault(int(index), {})[slot] = int(held) if counted else to_tensor(held)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         numbers = [int(value) for value in arrays["counters"]]
         self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row = numbers
