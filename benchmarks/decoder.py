@@ -42,9 +42,9 @@ PEERS = ("transformers", "plain")
 NAMES = {"jax": "ours, JAX", "torch": "ours, PyTorch", "transformers": "transformers", "plain": "plain PyTorch"}
 LEARNING_RATE, BETAS, EPS, DECAY, CLIP = 1e-3, (0.9, 0.95), 1e-8, 0.1, 1.0
 PROMPT, NEW = 64, 128
-ROUNDS = 5
+ROUNDS = 3
 # Seconds of one round of a contender, at least one step.
-ROUND_S = 4.0
+ROUND_S = 3.0
 # Of the first loss: rounding of float32 in other orders; of bfloat16.
 SAME_LOSS = {"float32": 1e-4, "bfloat16": 3e-2}
 

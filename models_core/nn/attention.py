@@ -19,8 +19,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from models_core.nn import rotary
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.linear import linear
 from models_core.nn.norms import rms_norm
 
+# Position of a column that holds nothing.
+_EMPTY = -(2**30)
 Rotation = tuple[Float[Array, "#batch time half"], Float[Array, "#batch time half"]]
 
 
@@ -34,9 +37,9 @@ def project(
     """Queries (scaled), keys and values; queries and keys normalised if configured, then rotated."""
     batch, time, _ = x_BTD.shape
     kv_heads, size = config.n_kv_heads, config.head_dim
-    q_BTNH = (x_BTD @ params["query"]).reshape(batch, time, config.n_heads, size)
-    k_BTKH = (x_BTD @ params["key"]).reshape(batch, time, kv_heads, size)
-    v_BTKH = (x_BTD @ params["value"]).reshape(batch, time, kv_heads, size)
+    q_BTNH = linear(x_BTD, params["query"]).reshape(batch, time, config.n_heads, size)
+    k_BTKH = linear(x_BTD, params["key"]).reshape(batch, time, kv_heads, size)
+    v_BTKH = linear(x_BTD, params["value"]).reshape(batch, time, kv_heads, size)
     if config.qk_norm:
         q_BTNH = rms_norm(q_BTNH, params["query_norm"])
         k_BTKH = rms_norm(k_BTKH, params["key_norm"])
@@ -54,17 +57,64 @@ def attend(
     mask_BTS: Bool[Array, "#batch time source"],
 ) -> Float[Array, "batch time d_model"]:
     """What the queries read, projected. Query head n uses key/value head n // G. Softmax in float32."""
+    out_BTKGH = _read(config, q_BTKGH, k_BKSH, v_BKSH, mask_BTS)
+    return linear(out_BTKGH.reshape(*out_BTKGH.shape[:2], -1), params["out"])
+
+
+def attend_local(
+    params: dict[str, Any],
+    config: DecoderConfig,
+    q_BTKGH: Float[Array, "batch time kv_heads groups head_dim"],
+    k_BKSH: Float[Array, "batch kv_heads time head_dim"],
+    v_BKSH: Float[Array, "batch kv_heads time head_dim"],
+    mask: Bool[Array, "#batch pieces window double"],
+) -> Float[Array, "batch time d_model"]:
+    """`attend` of a local layer whose keys are its queries' own text: scores of T x 2 window instead of T x T.
+
+    Queries are cut into pieces of `window`; a piece sees itself and the piece before. mask: of `local_masks`.
+    """
     batch, time, kv_heads, groups, size = q_BTKGH.shape
-    scores_BKGTS = jnp.einsum("btkgh,bksh->bkgts", q_BTKGH, k_BKSH).astype(jnp.float32)
+    pieces, window = mask.shape[1:3]
+    short = pieces * window - time
+    q = jnp.pad(q_BTKGH, ((0, 0), (0, short), (0, 0), (0, 0), (0, 0)))
+    q = q.reshape(batch * pieces, window, kv_heads, groups, size)
+
+    def pairs(x_BKSH: Array) -> Array:
+        """Each piece behind the one before."""
+        x = jnp.pad(x_BKSH, ((0, 0), (0, 0), (window, short), (0, 0)))
+        x = x.reshape(batch, kv_heads, pieces + 1, window, size)
+        both = jnp.concatenate([x[:, :, :-1], x[:, :, 1:]], axis=3)
+        return both.transpose(0, 2, 1, 3, 4).reshape(batch * pieces, kv_heads, 2 * window, size)
+
+    whole = jnp.broadcast_to(mask, (batch, *mask.shape[1:])).reshape(batch * pieces, window, 2 * window)
+    out = _read(config, q, pairs(k_BKSH), pairs(v_BKSH), whole)
+    out_BTM = out.reshape(batch, pieces * window, -1)[:, :time]
+    return linear(out_BTM, params["out"])
+
+
+def _read(
+    config: DecoderConfig,
+    q_BTKGH: Float[Array, "batch time kv_heads groups head_dim"],
+    k_BKSH: Float[Array, "batch kv_heads source head_dim"],
+    v_BKSH: Float[Array, "batch kv_heads source head_dim"],
+    mask_BTS: Bool[Array, "#batch time source"],
+) -> Float[Array, "batch time kv_heads groups head_dim"]:
+    batch, time, kv_heads, groups, size = q_BTKGH.shape
+    # The queries that share a key head are rows of one matrix: two plain products instead of an einsum with copies.
+    q_PMH = q_BTKGH.transpose(0, 2, 3, 1, 4).reshape(batch * kv_heads, groups * time, size)
+    k_PSH, v_PSH = (x.reshape(batch * kv_heads, -1, size) for x in (k_BKSH, v_BKSH))
+    scores_PMS = jax.lax.dot_general(q_PMH, k_PSH, (((2,), (2,)), ((0,), (0,)))).astype(jnp.float32)
+    scores_BKGTS = scores_PMS.reshape(batch, kv_heads, groups, time, -1)
     if config.attention_soft_cap is not None:
         scores_BKGTS = soft_cap(scores_BKGTS, config.attention_soft_cap)
     scores_BKGTS = jnp.where(mask_BTS[:, None, None], scores_BKGTS, np.finfo(np.float32).min)
     weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(v_BKSH.dtype)
-    out_BTKGH = jnp.einsum("bkgts,bksh->btkgh", weights_BKGTS, v_BKSH)
-    out_BTD: Float[Array, "batch time d_model"] = (
-        out_BTKGH.reshape(batch, time, kv_heads * groups * size) @ params["out"]
-    )
-    return out_BTD
+    weights_PMS = weights_BKGTS.reshape(batch * kv_heads, groups * time, -1)
+    out_PMH = jax.lax.dot_general(weights_PMS, v_PSH, (((2,), (1,)), ((0,), (0,))))
+    out: Float[Array, "batch time kv_heads groups head_dim"] = out_PMH.reshape(
+        batch, kv_heads, groups, time, size
+    ).transpose(0, 3, 1, 2, 4)
+    return out
 
 
 def soft_cap(x: Float[Array, "*shape"], bound: float) -> Float[Array, "*shape"]:
@@ -138,3 +188,26 @@ def masks(
         return both
     together = segments[:, :, None] == segments[:, None, :]
     return {kind: mask & together for kind, mask in both.items()}
+
+
+def local_masks(
+    config: DecoderConfig, positions: Int[Array, "#batch time"], segments: Int[Array, "#batch time"] | None
+) -> Bool[Array, "#batch pieces window double"]:
+    """What the queries of each piece of `window` columns see of their own piece and the one before."""
+    window = config.window
+    batch, time = positions.shape
+    short, pieces = -time % window, -(-time // window)
+
+    def cut(x: Array, empty: int) -> tuple[Array, Array]:
+        x = jnp.pad(x, ((0, 0), (window, short)), constant_values=empty).reshape(x.shape[0], pieces + 1, window)
+        own, before = x[:, 1:], x[:, :-1]
+        both = jnp.concatenate([before, own], axis=2)
+        return own.reshape(-1, window), both.reshape(-1, 2 * window)
+
+    queries, keys = cut(positions, _EMPTY)
+    seen = causal_mask(queries, keys, window).reshape(batch, pieces, window, 2 * window)
+    if segments is None:
+        return seen
+    queries, keys = cut(segments, -1)
+    together = queries[:, :, None] == keys[:, None, :]
+    return seen & together.reshape(segments.shape[0], pieces, window, 2 * window)

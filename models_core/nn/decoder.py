@@ -29,15 +29,18 @@ from jaxtyping import Array, Float, Int, Key
 
 from models_core.errors import InputInvalid
 from models_core.nn import moe
-from models_core.nn.attention import attend, masks, project, rotations, soft_cap
+from models_core.nn.attention import attend, attend_local, local_masks, masks, project, rotations, soft_cap
 from models_core.nn.attention import causal_mask as causal_mask
 from models_core.nn.attention import rotary_angles as rotary_angles
 from models_core.nn.attention import rotate as rotate
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.linear import linear
 from models_core.nn.norms import EPS as EPS
 from models_core.nn.norms import rms_norm as rms_norm
 
 Params = dict[str, Any]
+# Texts longer than this many windows are worth cutting into pieces in local layers.
+BANDED_FROM = 2
 # Past this many numbers a single draw would need 64-bit indices.
 _ONE_DRAW = 2**30
 
@@ -102,8 +105,9 @@ def apply(
     """Next-token logits.
 
     tokens: ids in 0 .. V-1; others are refused outside of jit. positions: place of each token in its sequence, 0, 1, ..
-    when None; negative: padding. blocks: number of the image that a token belongs to, -1 for text. segments: number of
-    the document of a packed row that it belongs to; documents do not see each other.
+    when None; negative: padding. From column to column they rise by one, but at the start of a segment. blocks: number
+    of the image that a token belongs to, -1 for text. segments: number of the document of a packed row that it belongs
+    to; documents do not see each other.
     """
     return unembed(params, trunk(params, config, tokens, positions, blocks, segments), config.logit_soft_cap)
 
@@ -124,7 +128,7 @@ def unembed(
     params: Params, x: Float[Array, "*leading d_model"], cap: float | None = None
 ) -> Float[Array, "*leading vocabulary"]:
     """Logits of the tied output layer. cap: the config's logit_soft_cap."""
-    logits: Float[Array, "*leading vocabulary"] = x @ params["embedding"].T
+    logits = linear(x, params["embedding"].T)
     return logits if cap is None else soft_cap(logits, cap)
 
 
@@ -175,7 +179,11 @@ def run(
     if positions is None:
         positions = jnp.arange(x.shape[1])[None, :]
     check_length(x.shape[1], config)
-    angle, mask, valid = rotations(config, positions), masks(config, positions, blocks, segments), positions >= 0
+    angle, valid = rotations(config, positions), positions >= 0
+    # An image's tokens see each other past the window's pieces.
+    banded = blocks is None and x.shape[1] > BANDED_FROM * config.window
+    mask = masks(config, positions, blocks, segments)
+    pieces = local_masks(config, positions, segments) if banded else None
 
     def through(layers: list[Params], first: int, x: Array) -> tuple[Array, tuple[list[Array], list[moe.Routing]]]:
         states, routing = [], []
@@ -183,7 +191,10 @@ def run(
             is_global = config.is_global(index)
 
             def read(weights: Params, branch: Array, is_global: bool = is_global) -> Array:
-                return attend(weights, config, *project(weights, config, branch, angle[is_global]), mask[is_global])
+                q, k, v = project(weights, config, branch, angle[is_global])
+                if pieces is not None and not is_global:
+                    return attend_local(weights, config, q, k, v, pieces)
+                return attend(weights, config, q, k, v, mask[is_global])
 
             x, report = block(layer, config, x, read, valid)
             states.append(x)
@@ -227,8 +238,9 @@ def block(
 
 def mlp(params: Params, x: Float[Array, "batch time d_model"]) -> Float[Array, "batch time d_model"]:
     """GeGLU with the tanh approximation of GELU."""
-    gated = jax.nn.gelu(x @ params["gate"], approximate=True) * (x @ params["up"])
-    out: Float[Array, "batch time d_model"] = gated @ params["down"]
+    rows = x.reshape(-1, x.shape[-1])
+    gated = jax.nn.gelu(rows @ params["gate"], approximate=True) * (rows @ params["up"])
+    out: Float[Array, "batch time d_model"] = (gated @ params["down"]).reshape(x.shape)
     return out
 
 

@@ -15,6 +15,7 @@ from models_core.spec import field
 NAMED: dict[str, DecoderConfig] = {
     "nano": configs.NANO,
     "micro": configs.MICRO,
+    "mini": configs.MINI,
     **{name: published.config for name, published in PUBLISHED.items()},
 }
 

@@ -25,4 +25,16 @@ class FromWeights(BaseSpec, title="Weights of a run"):
     )
 
 
-AnyStart = Annotated[Fresh | FromWeights, Field(discriminator="kind")]
+class FromCheckpoint(BaseSpec, title="Pretrained checkpoint"):
+    """Go on with a Gemma or Gemma 3 text checkpoint in the Hugging Face format, whose sizes the model then has."""
+
+    kind: Literal["checkpoint"] = field("checkpoint", title="Start", help="From a pretrained model.", section="Model")
+    path: str = field(
+        title="Folder",
+        help="With config.json and safetensors, below the node's models.",
+        max_length=400,
+        section="Model",
+    )
+
+
+AnyStart = Annotated[Fresh | FromWeights | FromCheckpoint, Field(discriminator="kind")]

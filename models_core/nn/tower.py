@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from models_core.nn.linear import linear as product
 from models_core.nn.norms import layer_norm
 
 Params = dict[str, Any]
@@ -57,7 +58,7 @@ def block(
 
 def linear(params: Params, x: Float[Array, "items rows fan_in"]) -> Float[Array, "items rows fan_out"]:
     """x kernel + bias."""
-    out: Float[Array, "items rows fan_out"] = x @ params["kernel"] + params["bias"][None, None, :]
+    out: Float[Array, "items rows fan_out"] = product(x, params["kernel"]) + params["bias"][None, None, :]
     return out
 
 

@@ -15,22 +15,24 @@ from pydantic import model_validator
 
 from models_core.catalog import Example, MetricInfo
 from models_core.data.corpora import AnyCorpus, KingJames, StdlibSource
-from models_core.data.tokenizer_choice import AnyTokenizer, Bytes, Learnt, TokenizerFile
-from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
+from models_core.data.tokenizer_choice import AnyTokenizer, Bytes, Learnt
+from models_core.errors import WeightsInvalid
+from models_core.events import Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.sizes import AnySize, CustomModel, NamedModel, sizes_of
-from models_core.nn.start import AnyStart, Fresh, FromWeights
+from models_core.nn.start import AnyStart, Fresh, FromCheckpoint
+from models_core.nn.weights.hf_config import check_exportable
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
+from models_core.training.options import torch_optimizers
 from models_core.training.precision import PRECISIONS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from models_core.data.packing import Packed
-    from models_core.data.tokenizers import Tokenizer
 
 VERSION = "1"
 FAMILY = "model"
@@ -153,6 +155,19 @@ class Spec(BaseSpec):
         0.8, title="Temperature", help="Of the sample; low is cautious.", ge=0.01, le=10, section="Sample"
     )
 
+    top_k: int = field(0, title="Best tokens", help="Of the sample; 0: all.", ge=0, section="Sample", advanced=True)
+    top_p: float = field(1.0, title="Probable mass", help="Of the sample.", gt=0, le=1, section="Sample", advanced=True)
+    samples: int = field(
+        1, title="Samples", help="Continuations of the prompt.", ge=1, le=64, section="Sample", advanced=True
+    )
+    weights_format: Literal["stillroom", "hugging_face"] = field(
+        "stillroom",
+        title="Weights as",
+        help="A file for later runs here, or a folder that transformers loads.",
+        section="Model",
+        advanced=True,
+    )
+
     @property
     def sizes(self) -> DecoderConfig:
         """The decoder's sizes, whichever way they were chosen."""
@@ -167,16 +182,20 @@ class Spec(BaseSpec):
         devices = self.data_parallel * self.fsdp
         if self.batch_size // self.micro_batches % devices:
             refuse("batch_size", f"Each part of the batch must be a multiple of {devices} devices.")
-        context = self.sizes.context
+        # A checkpoint's context is known when it is read.
+        context = None if isinstance(self.start, FromCheckpoint) else self.sizes.context
         if context is not None and self.length > context:
             refuse("length", f"The model's context is {context} tokens.")
         if self.framework == "torch":
             if devices > 1:
                 refuse("data_parallel", "Several devices are used with JAX only.")
-            if self.optimizer.kind not in ("adam", "sgd"):
-                refuse("optimizer.kind", "With PyTorch: adam or sgd.")
-            if self.sizes.n_experts:
-                refuse("model.n_experts", "Experts are available with JAX only.")
+            if self.optimizer.kind not in torch_optimizers():
+                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
+        if self.weights_format == "hugging_face" and not isinstance(self.start, FromCheckpoint):
+            try:
+                check_exportable("gemma3_text", self.sizes)
+            except WeightsInvalid as error:
+                refuse("weights_format", " ".join(f"{at} {why}" for at, why in error.fields.items()))
         return self
 
 
@@ -211,6 +230,9 @@ METRICS = (
     MetricInfo("train/tokens", "tokens", None, "Tokens learnt from so far, this run."),
     MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient before clipping."),
     MetricInfo("optim/skipped", "steps", "min", "Updates left out because of NaN."),
+    MetricInfo("experts/balance", "", "min", "Load-balance loss of the routers; 1 when even."),
+    MetricInfo("experts/load_entropy", "", "max", "Evenness of the experts' load, 0 to 1."),
+    MetricInfo("experts/dropped", "share", "min", "Choices that found their expert full."),
     MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
     MetricInfo("perf/flops_utilisation", "share of peak", "max", "Counted operations a second over the peak."),
 )
@@ -219,13 +241,15 @@ METRICS = (
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Read, tokenise, pack, train, evaluate; see the module's docstring."""
     import importlib
-    import json
 
     import numpy as np
 
     from models_core.data import corpora, packing, text_split, tokenizers
     from models_core.data.order import BatchOrder
-    from models_core.training import flops, weights
+    from models_core.nn.memory import cache_bytes
+    from models_core.nn.prompts import Sampling
+    from models_core.training import flops, outcome
+    from models_core.training.beginning import begin, choose_tokenizer
     from models_core.training.by_place import sums_by_place
     from models_core.training.options import LoopOptions
     from models_core.training.pacing import Pacing
@@ -233,18 +257,17 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     place = "models_core.training" + (".torch" if spec.framework == "torch" else "")
     yield Log(importlib.import_module(f"{place}.backend").prepare(ctx.cache_dir))
-    config, precision = spec.sizes, PRECISIONS[spec.precision]
+    precision = PRECISIONS[spec.precision]
     text = text_split.split(
         corpora.documents(spec.data, seed=ctx.seed), train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES
     )
-    tokenizer = _tokenizer(spec, ctx, text.train)
+    tokenizer = choose_tokenizer(spec.tokenizer, ctx.resume, text.train)
     if ctx.resume and ctx.resume.state["text"] != text.fingerprint:
         yield Log("The text is not the one that this run began with.", "warning")
-    given = None
-    if isinstance(spec.start, FromWeights):
-        given = weights.from_file(weights.below_models(spec.start.path, "start.path"))
-        tokenizers.require_same(tokenizer, given.tokenizer, spec.start.path)
-    rows = given.rows if given else tokenizer.vocabulary
+    open_sizes = isinstance(spec.start, FromCheckpoint) and spec.model == NamedModel()
+    given = begin(spec.start, None if open_sizes else spec.sizes, spec.sizes, tokenizer)
+    config, rows = given.config, given.rows
+    _require_context(spec, config)
     documents = [tokenizers.encode_documents(tokenizer, part) for part in (text.train, text.validation)]
     for part in documents:
         tokenizers.require_in_range(np.concatenate(part), rows)
@@ -255,7 +278,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     yield Log(
         f"{config.parameter_count(rows):,} parameters; {int(train.valid.sum()):,} training tokens of "
         f"{tokenizer.kind} tokenizer {tokenizer.hash[:12]} ({tokenizer.vocabulary} tokens, {bytes_per_token:.2f} bytes "
-        f"each) from text {text.fingerprint[:12]}."
+        f"each) from text {text.fingerprint[:12]}. Keys and values of {spec.length} tokens take "
+        f"{cache_bytes(config, spec.length):,} bytes in bfloat16."
     )
     engine = importlib.import_module(f"{place}.language_model").Engine(
         config,
@@ -266,7 +290,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         warmup_steps=spec.warmup_steps,
         decay=spec.decay,
         options=LoopOptions(spec.clip, spec.ema_decay, precision, spec.on_non_finite),
-        weights=given.arrays if given else None,
+        weights=given.arrays,
         mesh=(spec.data_parallel, spec.fsdp),
     )
     first, tokens = 0, 0
@@ -310,11 +334,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         engine.check()
         if pacing.reports(step):
             values = {
-                "train/loss": numbers["loss"],
+                "train/loss": numbers.get("nll", numbers["loss"]),
                 "train/tokens": float(tokens),
                 "optim/grad_norm": numbers["grad_norm"],
                 "optim/skipped": float(engine.skipped),
-            }
+            } | {key: value for key, value in numbers.items() if key.startswith("experts/")}
             if step > last_report:
                 lap_s = watch.lap_s()
                 values["perf/tokens_per_s"] = (tokens - last_tokens) / lap_s
@@ -332,38 +356,20 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if pacing.saves(step):
             yield checkpoint(step)
 
-    prompt = np.concatenate([np.array([tokenizer.bos], np.int32), tokenizer.encode(spec.prompt)])
-    total = min(len(prompt) + spec.sample_tokens, config.context or len(prompt) + spec.sample_tokens)
-    written = engine.sample(prompt[:total], total, spec.temperature)
-    yield Artifact("sample.txt", tokenizer.decode(written).encode(errors="replace"), "text/plain; charset=utf-8")
-    yield Artifact(
-        "loss_by_position.json",
-        json.dumps([float(sum_ / max(count, 1)) for sum_, count in by_place.T]).encode(),
-        "application/json",
-    )
-    if tokenizer.to_bytes():
-        yield Artifact(
-            "tokenizer.model" if tokenizer.kind == "sentencepiece" else "tokenizer.json", tokenizer.to_bytes()
+    sampling = Sampling(temperature=spec.temperature, top_k=spec.top_k, top_p=spec.top_p)
+    yield outcome.samples(engine, tokenizer, config.context, spec.prompt, spec.samples, spec.sample_tokens, sampling)
+    yield outcome.by_place(by_place)
+    yield from outcome.model(engine.export(), given, tokenizer, spec.weights_format)
+
+
+def _require_context(spec: Spec, config: DecoderConfig) -> None:
+    from models_core.errors import SpecInvalid
+
+    if config.context is not None and spec.length > config.context:
+        raise SpecInvalid(
+            f"The model's context is {config.context} tokens.",
+            fields={"length": f"The model's context is {config.context} tokens."},
         )
-    yield Artifact("model.safetensors", weights.to_bytes(engine.export(), config, tokenizer.hash))
-
-
-def _tokenizer(spec: Spec, ctx: Context, texts: list[str]) -> Tokenizer:
-    """The tokenizer chosen; that of the checkpoint when the run goes on, since learning again might differ."""
-    from models_core.data import tokenizers
-    from models_core.training import weights
-
-    if ctx.resume:
-        held = tokenizers.load(ctx.resume.state["kind"], ctx.resume.arrays["tokenizer"].tobytes())
-        tokenizers.require_same(held, ctx.resume.state["tokenizer"], "The checkpoint")
-        return held
-    match spec.tokenizer:
-        case Bytes():
-            return tokenizers.ByteTokenizer()
-        case Learnt(kind=kind, vocabulary=vocabulary):
-            return tokenizers.train(kind, texts, vocabulary)
-        case TokenizerFile(format=format, path=path):
-            return tokenizers.load(format, weights.below_models(path, "tokenizer.path").read_bytes())
 
 
 def _require_rows(spec: Spec, train: Packed, validation: Packed) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from models_core import optim
-from models_core.nn import decoder
+from models_core.nn import decoder, generation
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.sampling import sample
+from models_core.nn.loss import next_token_sum
+from models_core.nn.prompts import Sampling
 from models_core.optim._options import OptimizerOptions
 from models_core.training import loop, schedules, sharding, snapshot
 from models_core.training.options import LoopOptions
@@ -24,10 +25,29 @@ from models_core.training.schedules import Decay
 
 
 def build_sums(config: DecoderConfig) -> loop.SumsFn:
-    """Sum of next-token losses in nats, and number of valid targets, of a batch as `data.packing.Packed` names it."""
+    """Sum of next-token losses in nats, and number of valid targets, of a batch as `data.packing.Packed` names it.
+
+    With experts the sum holds their balance and z losses as well, for each valid target; "nll" is then the sum without
+    them, and "experts/..." tell how the router did, means over layers.
+    """
 
     def sums(params: Any, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
-        return jnp.sum(_losses(params, config, batch)), jnp.sum(batch["valid"]), {}
+        count = jnp.sum(batch["valid"])
+        x = decoder.embed(params, config, batch["inputs"])
+        run = decoder.run(params, config, x, batch["positions"], segments=batch["segments"])
+        total = next_token_sum(
+            run.x, params["embedding"], batch["targets"], batch["valid"], logit_soft_cap=config.logit_soft_cap
+        )
+        if run.routing is None:
+            return total, count, {}
+        routing = run.routing
+        found = {
+            "nll": total,
+            "experts/balance": jnp.mean(routing.balance) * count,
+            "experts/load_entropy": jnp.mean(routing.load_entropy()) * count,
+            "experts/dropped": jnp.mean(routing.dropped) * count,
+        }
+        return total + routing.loss() * count, count, found
 
     return sums
 
@@ -90,12 +110,15 @@ class Engine:
         sums, counts = self._evaluate(params, {key: jnp.asarray(part) for key, part in batch.items()})
         return np.asarray(sums), np.asarray(counts)
 
-    def sample(self, prompt: np.ndarray, total: int, temperature: float) -> np.ndarray:
-        """`prompt` continued to `total` tokens by the evaluated weights."""
+    def sample(
+        self, prompts: Sequence[Sequence[int]], *, max_new: int, sampling: Sampling, stop_tokens: Sequence[int] = ()
+    ) -> list[list[int]]:
+        """What the evaluated weights write after each prompt; see `nn.generation.generate`."""
         params = self.state.params if self.state.ema is None else self.state.ema
         key = jax.random.fold_in(self._root, 2)
-        tokens = jnp.asarray(prompt, jnp.int32)
-        return np.asarray(sample(params, self._config, tokens, total, key, jnp.float32(temperature)))
+        return generation.generate(
+            params, self._config, prompts, max_new=max_new, sampling=sampling, stop_tokens=stop_tokens, key=key
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that a step changes, for a checkpoint."""

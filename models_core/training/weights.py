@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from models_core.data._dataset import DataInvalid, local_folder
-from models_core.errors import CheckpointInvalid, SpecInvalid
+from models_core.errors import CheckpointInvalid, SpecInvalid, WeightsInvalid
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.weights import gemma
+from models_core.nn.weights.hf_config import Description
 
 # One key: the library writes several in an order that changes from run to run.
 _KEY = "stillroom"
@@ -59,10 +62,47 @@ def from_file(path: Path) -> Weights:
         ) from None
 
 
-def below_models(path: str, field: str) -> Path:
-    """The file `path` below the node's folder of models; raises DataInvalid when it leaves it or is not there."""
+def from_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], Description]:
+    """Weights of a pretrained text checkpoint in float32, by their names in `nn.decoder`, and what it is.
+
+    Raises WeightsInvalid as `nn.weights.gemma.load` does, and for one with images.
+    """
+    found = gemma.load(folder, dtype="float32")
+    if found.what.vision is not None:
+        raise WeightsInvalid(
+            "The checkpoint has a vision tower; text alone is trained here.",
+            fields={"model_type": "Must be gemma or gemma3_text."},
+        )
+    return dict(_leaves(found.params, "")), found.what
+
+
+def to_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], what: Description) -> list[Path]:
+    """Write weights by their names in `nn.decoder` as a checkpoint that transformers loads; returns its files."""
+    tree: dict[str, Any] = {}
+    for name, leaf in arrays.items():
+        *path, last = name.split(".")
+        here = tree
+        for part in path:
+            here = here.setdefault(part, {})
+        here[last] = leaf
+    tree["layers"] = [tree["layers"][str(index)] for index in range(len(tree["layers"]))]
+    return gemma.save(folder, gemma.Checkpoint(what, tree))
+
+
+def below_models(path: str, field: str, *, folder: bool = False) -> Path:
+    """The file (or folder) `path` below the node's models; raises DataInvalid when it leaves it or is not there."""
     root = local_folder("models").resolve()
     target = (root / path).resolve()
-    if not target.is_relative_to(root) or not target.is_file():
-        raise DataInvalid(f"There is no file {path} below the node's models.", fields={field: "Does not exist."})
+    there = target.is_dir() if folder else target.is_file()
+    if not target.is_relative_to(root) or not there:
+        what = "folder" if folder else "file"
+        raise DataInvalid(f"There is no {what} {path} below the node's models.", fields={field: "Does not exist."})
     return target
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(tree, np.ndarray):
+        yield prefix.removesuffix("."), tree
+        return
+    for key, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield from _leaves(part, f"{prefix}{key}.")

@@ -122,6 +122,68 @@ def test_going_on_from_weights(framework: str, data_folder: Path) -> None:
         run(framework=framework, start=start, model=MODEL | {"d_model": 24})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_experts_train_with_their_losses_in_both_frameworks(framework: str) -> None:
+    events = run(framework=framework, model=MODEL | {"n_experts": 4, "expert_capacity": 0.5}, samples=2, top_k=5)
+    assert 0 < values(events, "experts/dropped")[-1] < 1
+    assert 0 < values(events, "experts/load_entropy")[-1] <= 1
+    assert values(events, "experts/balance")[-1] > 0.9
+    # Fresh and held-out losses are alike, and the routers' losses are in neither.
+    assert abs(values(events, "train/loss")[-1] - values(events, "eval/nll")[-1]) < 0.5
+    first, second = artifact(events, "sample.txt").decode(errors="replace").split("\n\n----\n\n")
+    assert first.startswith("def ")
+    assert second.startswith("def ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_a_checkpoint_in_the_published_form_goes_out_to_the_peer_and_comes_back(
+    framework: str, data_folder: Path
+) -> None:
+    import torch
+    import transformers
+
+    first = run(weights_format="hugging_face", tokenizer={"kind": "bpe", "vocabulary": 270}, framework="jax")
+    folder = data_folder / "models" / "out"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_bytes(artifact(first, f"hugging_face/{name}"))
+    peer, report = transformers.Gemma3ForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    # A copy: what it loads may be mapped from the file that is replaced below.
+    before = peer.model.norm.weight.detach().clone()
+    chosen = {
+        "framework": framework,
+        "start": {"kind": "checkpoint", "path": "out"},
+        "model": {"kind": "named", "size": "micro"},
+        "tokenizer": {"kind": "file", "format": "bpe", "path": "out/tokenizer.json"},
+        "weights_format": "hugging_face",
+        "optimizer": {"kind": "lion", "lr": 1e-4},
+        "eval_every": 1,
+        "steps": 1,
+    }
+    after = run(**chosen)
+    assert values(after, "train/loss")[0] < values(first, "train/loss")[0]
+    # One small step: the config is the checkpoint's, and the weights are near it.
+    (folder / "model.safetensors").write_bytes(artifact(after, "hugging_face/model.safetensors"))
+    again = transformers.Gemma3ForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        moved = again.model.norm.weight - before
+    assert 0 < float(moved.abs().max()) < 1e-3
+    with pytest.raises(CoreError, match="comes with a tokenizer") as refusal:
+        run(**chosen | {"tokenizer": {"kind": "bpe", "vocabulary": 265}})
+    assert refusal.value.code == "tokenizer.mismatch"
+    with pytest.raises(CoreError, match="has 270 embedding rows"):
+        run(**chosen | {"tokenizer": {"kind": "bpe", "vocabulary": 280}})
+    with pytest.raises(SpecInvalid, match="not those of"):
+        run(**chosen | {"model": MODEL | {"d_model": 24}})
+    with pytest.raises(SpecInvalid, match="context is 64"):
+        run(**chosen | {"length": 65})
+    with pytest.raises(DataInvalid, match="There is no folder"):
+        run(**chosen | {"start": {"kind": "checkpoint", "path": "../models/absent"}})
+
+
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"x" * 100])
 def test_what_holds_no_weights_is_refused(content: bytes, data_folder: Path) -> None:
     (data_folder / "models" / "m.safetensors").write_bytes(content)
@@ -141,8 +203,7 @@ def test_what_holds_no_weights_is_refused(content: bytes, data_folder: Path) -> 
         ({"micro_batches": 3}, "micro_batches"),
         ({"data_parallel": 3}, "batch_size"),
         ({"framework": "torch", "fsdp": 2}, "data_parallel"),
-        ({"framework": "torch", "optimizer": {"kind": "lion"}}, "optimizer.kind"),
-        ({"framework": "torch", "model": MODEL | {"n_experts": 2}}, "model.n_experts"),
+        ({"weights_format": "hugging_face", "model": MODEL | {"n_experts": 2}}, "weights_format"),
         ({"length": 32_769, "model": {"kind": "named", "size": "gemma3-1b"}}, "length"),
         ({"data": {"kind": "udhr", "languages": ["../x"]}}, "data.languages.0"),
     ],

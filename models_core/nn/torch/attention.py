@@ -16,6 +16,10 @@ from models_core.nn import rotary
 from models_core.nn.configs import DecoderConfig
 
 EPS = 1e-6
+# Position of a column that holds nothing.
+_EMPTY = -(2**30)
+# Texts longer than this many windows are worth cutting into pieces in local layers.
+BANDED_FROM = 2
 Rotation = tuple[Tensor, Tensor]
 
 
@@ -33,10 +37,14 @@ class RmsNorm(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What queries may see: a table (B or 1, T, S); None for plain causality, or for everything."""
+    """What queries may see: a table (B or 1, T, S); None for plain causality, or for everything.
+
+    pieces: the table is (B or 1, pieces, W, 2 W): queries in pieces of the window see their piece and the one before.
+    """
 
     table: Tensor | None
     causal: bool = True
+    pieces: bool = False
 
     def fused(self) -> dict[str, Tensor | bool | None]:
         """Arguments of PyTorch's fused attention."""
@@ -70,6 +78,8 @@ class Attention(nn.Module):
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
         """What the queries read from keys and values (B, K, S, H), projected to (B, T, D)."""
+        if mask.pieces:
+            return self._read_pieces(q, k, v, mask)
         grouped = self.config.n_heads != self.config.n_kv_heads
         if self.config.attention_soft_cap is None:
             seen = F.scaled_dot_product_attention(
@@ -83,6 +93,27 @@ class Attention(nn.Module):
         else:
             seen = self._written_out(q, k, v, mask)
         return F.linear(seen.transpose(1, 2).flatten(2), self.out)
+
+    def _read_pieces(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+        """`read` of T queries and keys, with scores of T x 2 W instead of T x T."""
+        assert mask.table is not None
+        (batch, heads, time, size), (pieces, window) = q.shape, mask.table.shape[1:3]
+        short = pieces * window - time
+        cut = F.pad(q, (0, 0, 0, short)).view(batch, heads, pieces, window, size).transpose(1, 2).flatten(0, 1)
+
+        def pairs(x: Tensor) -> Tensor:
+            """Each piece behind the one before."""
+            x = F.pad(x, (0, 0, window, short)).unfold(2, 2 * window, window)
+            return x.permute(0, 2, 1, 4, 3).flatten(0, 1)
+
+        table = mask.table.expand(batch, -1, -1, -1).flatten(0, 1)
+        grouped = heads != k.shape[1]
+        keys, values = pairs(k), pairs(v)
+        seen = F.scaled_dot_product_attention(
+            cut, keys, values, attn_mask=table[:, None], scale=self.scale, enable_gqa=grouped
+        )
+        joined = seen.view(batch, pieces, heads, window, size).transpose(2, 3).reshape(batch, pieces * window, -1)
+        return F.linear(joined[:, :time], self.out)
 
     def _written_out(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
         bound = self.config.attention_soft_cap
@@ -150,5 +181,28 @@ def masks(
         seen = causal_mask(places, places, window, blocks, blocks)
         return Mask(seen if segments is None else seen & (segments[:, :, None] == segments[:, None, :]))
 
-    local = table(config.window) if config.n_global < config.n_layers else Mask(None)
+    if config.n_global == config.n_layers:
+        local = Mask(None)
+    elif blocks is None and config.attention_soft_cap is None and time > BANDED_FROM * config.window:
+        local = Mask(_pieces(config.window, places, segments), pieces=True)
+    else:
+        local = table(config.window)
     return {True: Mask(None) if plain else table(None), False: local}
+
+
+def _pieces(window: int, positions: Tensor, segments: Tensor | None) -> Tensor:
+    """What the queries of each piece of `window` columns see of their own piece and the one before."""
+    time = positions.shape[1]
+    short = -time % window
+
+    def cut(x: Tensor, empty: int) -> tuple[Tensor, Tensor]:
+        x = F.pad(x, (window, short), value=empty)
+        both = x.unfold(1, 2 * window, window)
+        return both[:, :, window:], both
+
+    queries, keys = cut(positions, _EMPTY)
+    seen = causal_mask(queries.flatten(0, 1), keys.flatten(0, 1), window, None, None).view(*queries.shape, -1)
+    if segments is None:
+        return seen
+    queries, keys = cut(segments, -1)
+    return seen & (queries[:, :, :, None] == keys[:, :, None, :])

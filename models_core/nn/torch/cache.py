@@ -51,7 +51,7 @@ class Cache:
                 seen[is_global] = self._mask(is_global, index, columns, positions, blocks)
             return self._read(index, attention, branch, angle[is_global], seen[is_global])
 
-        out: Tensor = self.model.final_norm(self.model.blocks(x, read)[-1])
+        out: Tensor = self.model.final_norm(self.model.blocks(x, read, positions >= 0)[-1])
         self.length += time
         return out
 

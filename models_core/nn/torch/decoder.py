@@ -2,12 +2,13 @@
 
 Projections that share an input are one kernel: query, key and value; gate and up. `load_tree` and `tree` translate from
 and to the parameter tree of `nn.decoder`, so that weights and gradients of both can be compared leaf by leaf.
-Source and formulas: see `nn.decoder`. Refuses a mixture of experts, which exists in JAX alone.
+Source and formulas: see `nn.decoder`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from models_core.errors import InputInvalid
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.nn.torch.attention import Attention, Mask, RmsNorm, Rotation, masks, rotations
+from models_core.nn.torch.moe import Experts, Routing, stacked
 
 Read = Callable[[int, Attention, Tensor], Tensor]
 
@@ -43,16 +45,32 @@ class Block(nn.Module):
     def __init__(self, config: DecoderConfig, **where: Any) -> None:
         super().__init__()
         d = config.d_model
-        self.attention, self.mlp = Attention(config, **where), FeedForward(config, **where)
+        self.attention = Attention(config, **where)
+        self.mlp = Experts(config, **where) if config.n_experts else FeedForward(config, **where)
         self.pre_attention_norm, self.pre_mlp_norm = RmsNorm(d, **where), RmsNorm(d, **where)
         self.post_attention_norm = RmsNorm(d, **where) if config.post_norms else None
         self.post_mlp_norm = RmsNorm(d, **where) if config.post_norms else None
 
-    def forward(self, x: Tensor, read: Callable[[Attention, Tensor], Tensor]) -> Tensor:
-        """x (B, T, D); `read` is the attention, from its module and normalised input."""
+    def forward(
+        self,
+        x: Tensor,
+        read: Callable[[Attention, Tensor], Tensor],
+        valid: Tensor | None = None,
+        routing: list[Routing] | None = None,
+    ) -> Tensor:
+        """x (B, T, D); `read` is the attention, from its module and normalised input.
+
+        valid: tokens that count for experts. routing: gets what the experts' router did, if there are any.
+        """
         branch = read(self.attention, self.pre_attention_norm(x))
         x = x + (branch if self.post_attention_norm is None else self.post_attention_norm(branch))
-        branch = self.mlp(self.pre_mlp_norm(x))
+        branch = self.pre_mlp_norm(x)
+        if isinstance(self.mlp, Experts):
+            branch, report = self.mlp(branch, valid)
+            if routing is not None:
+                routing.append(report)
+        else:
+            branch = self.mlp(branch)
         out: Tensor = x + (branch if self.post_mlp_norm is None else self.post_mlp_norm(branch))
         return out
 
@@ -70,10 +88,6 @@ class Decoder(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if config.n_experts:
-            raise InputInvalid(
-                "The PyTorch decoder has no mixture of experts.", fields={"config.n_experts": "Must be 0."}
-            )
         where = {"device": device, "dtype": dtype}
         self.config = config
         self.embedding = nn.Parameter(torch.empty(vocabulary, config.d_model, **where))  # type: ignore[arg-type]
@@ -81,8 +95,12 @@ class Decoder(nn.Module):
         self.final_norm = RmsNorm(config.d_model, **where)  # type: ignore[arg-type]
         if self.embedding.device.type != "meta":
             for parameter in self.parameters():
-                if parameter.ndim == 2:
+                if parameter.ndim > 1:
                     nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
+            for block in self.layers:
+                if isinstance(block.mlp, Experts):
+                    # (in, out), unlike the other matrices.
+                    nn.init.normal_(block.mlp.router, std=config.d_model**-0.5, generator=generator)
 
     def forward(
         self,
@@ -102,8 +120,20 @@ class Decoder(nn.Module):
         segments: Tensor | None = None,
     ) -> Tensor:
         """What the last block leaves, normalised (B, T, D)."""
-        out: Tensor = self.final_norm(self.run(self.embed(tokens), positions, blocks, segments)[-1])
-        return out
+        return self.routed_trunk(tokens, positions, blocks, segments)[0]
+
+    def routed_trunk(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        blocks: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> tuple[Tensor, Routing | None]:
+        """`trunk`, and what the routers of all layers did; None without experts."""
+        routing: list[Routing] = []
+        stream = self.run(self.embed(tokens), positions, blocks, segments, routing)
+        out: Tensor = self.final_norm(stream[-1])
+        return out, stacked(routing)
 
     def unembed(self, x: Tensor) -> Tensor:
         """Logits of the tied output layer, capped if the config says so."""
@@ -128,20 +158,27 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         blocks: Tensor | None = None,
         segments: Tensor | None = None,
+        routing: list[Routing] | None = None,
     ) -> list[Tensor]:
-        """The residual stream of embedded input (B, T, D), whatever it was made from."""
+        """The residual stream of embedded input (B, T, D), whatever it was made from.
+
+        routing: gets one report a layer with experts.
+        """
         config, time = self.config, x.shape[1]
         self.check_length(time)
         mask = masks(config, positions, time, blocks, x.device, segments)
         places = torch.arange(time, device=x.device)[None] if positions is None else positions
         angle = rotations(config, places)
-        return self.blocks(x, lambda index, attention, branch: _read(config, index, attention, branch, angle, mask))
+        read = partial(_read, config, angle=angle, mask=mask)
+        return self.blocks(x, read, places >= 0, routing)
 
-    def blocks(self, x: Tensor, read: Read) -> list[Tensor]:
+    def blocks(
+        self, x: Tensor, read: Read, valid: Tensor | None = None, routing: list[Routing] | None = None
+    ) -> list[Tensor]:
         """All blocks, attention by `read(layer number, module, input)`; the stream after each."""
         states = [x]
         for index, layer in enumerate(self.layers):
-            x = layer(x, lambda attention, branch, index=index: read(index, attention, branch))
+            x = layer(x, partial(read, index), valid, routing)
             states.append(x)
         return states
 
@@ -168,10 +205,9 @@ class Decoder(nn.Module):
         self.embedding.copy_(to_tensor(tree["embedding"]))
         self.final_norm.weight.copy_(to_tensor(tree["final_norm"]))
         for block, layer in zip(self.layers, tree["layers"], strict=True):
-            for parameter, leaves, _ in _leaves(block):
+            for parameter, leaves, rows in _leaves(block):
                 parts = [to_tensor(_at(layer, path)) for path in leaves]
-                whole = torch.cat([part.T for part in parts]) if parameter.ndim == 2 else parts[0]
-                parameter.copy_(whole)
+                parameter.copy_(torch.cat([part.T for part in parts]) if rows else parts[0])
         return self
 
     def tree(self, *, gradients: bool = False) -> dict[str, Any]:
@@ -186,9 +222,9 @@ class Decoder(nn.Module):
         for block in self.layers:
             layer: dict[str, Any] = {}
             for parameter, leaves, rows in _leaves(block):
-                parts = list(torch.split(value(parameter), rows)) if parameter.ndim == 2 else [value(parameter)]
+                parts = list(torch.split(value(parameter), rows)) if rows else [value(parameter)]
                 for path, part in zip(leaves, parts, strict=True):
-                    _put(layer, path, to_numpy(part.T if part.ndim == 2 else part))
+                    _put(layer, path, to_numpy(part.T if rows else part))
             layers.append(layer)
         final = to_numpy(value(self.final_norm.weight))
         return {"embedding": to_numpy(value(self.embedding)), "layers": layers, "final_norm": final}
@@ -199,6 +235,7 @@ def _read(
     index: int,
     attention: Attention,
     branch: Tensor,
+    *,
     angle: dict[bool, Rotation],
     mask: dict[bool, Mask],
 ) -> Tensor:
@@ -207,15 +244,18 @@ def _read(
 
 
 def _leaves(block: Any) -> list[tuple[nn.Parameter, list[str], list[int]]]:
-    """Each parameter of a block, the tree leaves that it joins, and the rows of each."""
+    """Each parameter of a block, the tree leaves that it joins, and the rows of each (none: as in the tree)."""
     attention, mlp, config = block.attention, block.mlp, block.attention.config
     query, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     found: list[tuple[nn.Parameter, list[str], list[int]]] = [
         (attention.qkv, ["attention.query", "attention.key", "attention.value"], [query, kv, kv]),
         (attention.out, ["attention.out"], [config.d_model]),
-        (mlp.gate_up, ["mlp.gate", "mlp.up"], [config.d_ff, config.d_ff]),
-        (mlp.down, ["mlp.down"], [config.d_model]),
     ]
+    if config.n_experts:
+        found += [(getattr(mlp, name), [f"mlp.{name}"], []) for name in ("router", "gate", "up", "down")]
+    else:
+        found += [(mlp.gate_up, ["mlp.gate", "mlp.up"], [config.d_ff, config.d_ff])]
+        found += [(mlp.down, ["mlp.down"], [config.d_model])]
     if config.qk_norm:
         found += [(attention.query_norm.weight, ["attention.query_norm"], [])]
         found += [(attention.key_norm.weight, ["attention.key_norm"], [])]

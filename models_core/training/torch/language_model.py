@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,11 @@ import torch
 
 from models_core.errors import CheckpointInvalid, SpecInvalid
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.prompts import Sampling
+from models_core.nn.torch import generation
 from models_core.nn.torch.arrays import to_tensor
 from models_core.nn.torch.decoder import Decoder
+from models_core.nn.torch.loss import next_token_sum
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
 from models_core.training.torch import loop
@@ -20,7 +23,20 @@ from models_core.training.torch.schedules import Decay, warmup_then_decay
 
 def sums(model: torch.nn.Module, batch: loop.Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """As `training.language_model.build_sums`."""
-    return _losses(model, batch).sum(), batch["valid"].sum(), {}
+    assert isinstance(model, Decoder)
+    count = batch["valid"].sum()
+    x, routing = model.routed_trunk(batch["inputs"], batch["positions"], None, batch["segments"])
+    cap = model.config.logit_soft_cap
+    total = next_token_sum(x, model.embedding, batch["targets"], batch["valid"], logit_soft_cap=cap)
+    if routing is None:
+        return total, count, {}
+    found = {
+        "nll": total,
+        "experts/balance": routing.balance.mean() * count,
+        "experts/load_entropy": routing.load_entropy().mean() * count,
+        "experts/dropped": routing.dropped.mean() * count,
+    }
+    return total + routing.loss() * count, count, found
 
 
 class Engine:
@@ -80,17 +96,17 @@ class Engine:
             losses = _losses(self._loop.model, placed).sum(dim=0)
             return losses.cpu().numpy(), placed["valid"].sum(dim=0).cpu().numpy()
 
-    @torch.no_grad()
-    def sample(self, prompt: np.ndarray, total: int, temperature: float) -> np.ndarray:
-        """`prompt` continued to `total` tokens by the evaluated weights."""
-        generator = torch.Generator().manual_seed(self._seed + 1)
-        tokens = torch.from_numpy(np.array(prompt)).long()
+    def sample(
+        self, prompts: Sequence[Sequence[int]], *, max_new: int, sampling: Sampling, stop_tokens: Sequence[int] = ()
+    ) -> list[list[int]]:
+        """What the evaluated weights write after each prompt; see `nn.torch.generation.generate`."""
+        model = self._loop.model
+        assert isinstance(model, Decoder)
+        generator = torch.Generator(self._device).manual_seed(self._seed + 1)
         with self._averaged():
-            while len(tokens) < total:
-                logits = self._loop.model(tokens[None].to(self._device))[0, -1].float().cpu()
-                drawn = torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator)
-                tokens = torch.cat([tokens, drawn])
-        return tokens.numpy()
+            return generation.generate(
+                model, prompts, max_new=max_new, sampling=sampling, stop_tokens=stop_tokens, generator=generator
+            )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that a step changes, for a checkpoint."""

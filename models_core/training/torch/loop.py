@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from models_core.errors import CheckpointInvalid, NonFinite
+from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.nn.torch.arrays import to_numpy, to_tensor
-from models_core.optim import torch as twins
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
+from models_core.training.torch.optimizers import AVAILABLE, twin
 
 Batch = Mapping[str, torch.Tensor]
 # sums_fn(model, batch) -> (sum of losses over valid tokens, their number, further sums).
@@ -50,21 +50,23 @@ class Loop:
         accumulate = getattr(torch, precision.accumulate)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         sums: dict[str, torch.Tensor] = {}
-        grads = [torch.zeros_like(p, dtype=accumulate) for p in parameters]
+        grads: list[torch.Tensor] = []
         for batch in micro_batches:
             with self._autocast():
                 loss, count, extra = self._sums(self.model, batch)
             parts = torch.autograd.grad(loss.to(getattr(torch, precision.output)), parameters, allow_unused=True)
-            for grad, part in zip(grads, parts, strict=True):
-                if part is not None:
-                    grad.add_(part.to(accumulate))
+            own = _own(parts, parameters, accumulate)
+            if grads:
+                torch._foreach_add_(grads, own)
+            else:
+                grads = own
             for key, value in {"loss": loss, "valid": count, **extra}.items():
-                sums[key] = sums.get(key, torch.zeros(())) + value.detach().float()
+                held = value.detach().float()
+                sums[key] = sums[key] + held if key in sums else held
         count = sums.pop("valid")
-        for grad in grads:
-            grad.div_(count)
+        torch._foreach_div_(grads, count)
         metrics = {key: float(value / count) for key, value in sums.items()}
-        norm = float(torch.sqrt(sum((g.float().square().sum() for g in grads), torch.zeros(()))))
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)).float()))
         self.step_number += 1
         finite = bool(np.isfinite(metrics["loss"]) and np.isfinite(norm))
         if not finite:
@@ -94,11 +96,10 @@ class Loop:
         """Everything, for a checkpoint: parameters, optimizer state, moving average, counters."""
         found = {f"params.{name}": to_numpy(p) for name, p in self.model.named_parameters()}
         for index, slots in self.optimizer.state_dict()["state"].items():
-            found |= {
-                f"optimizer.{index}.{slot}": to_numpy(torch.as_tensor(value))
-                for slot, value in slots.items()
-                if value is not None
-            }
+            for slot, value in slots.items():
+                if value is not None:
+                    held = to_numpy(value) if torch.is_tensor(value) else np.array(value, np.int64)
+                    found[f"optimizer.{index}.{slot}"] = held
         for name, mean in (self.ema or {}).items():
             found[f"ema.{name}"] = to_numpy(mean)
         return found | {"counters": np.array(self._counters(), np.int64)}
@@ -121,10 +122,13 @@ class Loop:
                     f"expected {target.dtype}{list(target.shape)}."
                 )
             target.copy_(value)
-        state: dict[int, dict[str, torch.Tensor]] = {}
+        state: dict[int, dict[str, Any]] = {}
         for name in slots:
             _, index, slot = name.split(".", 2)
-            state.setdefault(int(index), {})[slot] = to_tensor(arrays[name])
+            held = arrays[name]
+            # PyTorch's own optimizers count in float32, ours in plain numbers.
+            counted = held.ndim == 0 and held.dtype == np.int64
+            state.setdefault(int(index), {})[slot] = int(held) if counted else to_tensor(held)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         numbers = [int(value) for value in arrays["counters"]]
         self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row = numbers
@@ -137,8 +141,10 @@ class Loop:
         rate = self.schedule(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if factor != 1.0:
+            torch._foreach_mul_(grads, factor)
         for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = (grad * factor).to(parameter.dtype)
+            parameter.grad = grad.to(parameter.dtype)
             if self._decay:
                 parameter.mul_(1 - rate * self._decay)
         self.optimizer.step()
@@ -181,22 +187,46 @@ class Averaged:
 
 
 def build_optimizer(options: OptimizerOptions, parameters: Any) -> tuple[torch.optim.Optimizer, float]:
-    """The optimizer for `options`, and the decoupled weight decay that the loop has to apply itself.
+    """The optimizer for `options`, and the decoupled weight decay that the loop applies itself.
 
-    parameters: with their names, as `named_parameters()` gives them. Adam and SGD are PyTorch's own, fused kernels and
-    all; every other one is our class and sees to its decay itself.
+    parameters: with their names, as `named_parameters()` gives them. PyTorch's own, fused, for adam and sgd; for the
+    others the classes of `models_core.optim.torch`, which see to their decay themselves.
     """
     fields: dict[str, Any] = options.model_dump(exclude={"kind"})
     decay = float(fields.get("weight_decay", 0.0))
     match options.kind:
         case "adam":
             betas = (fields["beta1"], fields["beta2"])
-            return torch.optim.Adam(parameters, lr=options.lr, betas=betas, eps=fields["eps"]), decay
+            adam = torch.optim.AdamW(
+                parameters, lr=options.lr, betas=betas, eps=fields["eps"], weight_decay=decay, fused=True
+            )
+            return adam, 0.0
         case "sgd":
             # Without momentum PyTorch refuses nesterov, which then changes nothing.
             momentum = fields["momentum"]
             nesterov = fields["nesterov"] and momentum > 0
-            return torch.optim.SGD(parameters, lr=options.lr, momentum=momentum, nesterov=nesterov), decay
-        case other:
-            classes = {cls.kind(): cls for name in twins.__all__ for cls in [getattr(twins, name)]}
-            return classes[other](parameters, **fields), 0.0
+            sgd = torch.optim.SGD(parameters, lr=options.lr, momentum=momentum, nesterov=nesterov, fused=True)
+            return sgd, decay
+        case kind:
+            found = twin(kind)
+            if found is None:
+                raise SpecInvalid(
+                    f"The optimizer {kind} is not available in PyTorch here.",
+                    fields={"optimizer.kind": f"With PyTorch: {', '.join(AVAILABLE)}."},
+                )
+            return found(parameters, **fields), 0.0
+
+
+def _own(
+    parts: Sequence[torch.Tensor | None], parameters: Sequence[torch.nn.Parameter], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    """Gradients that may be changed in place: none missing, none shared, in the format of sums."""
+    own: list[torch.Tensor] = []
+    for part, parameter in zip(parts, parameters, strict=True):
+        if part is None:
+            own.append(torch.zeros_like(parameter, dtype=dtype))
+            continue
+        cast = part.to(dtype).contiguous()
+        # autograd hands out one tensor for several parameters where their gradients are the same.
+        own.append(cast.clone() if any(cast.data_ptr() == other.data_ptr() for other in own) else cast)
+    return own

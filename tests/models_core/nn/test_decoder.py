@@ -198,3 +198,24 @@ def test_key_value_heads_must_divide_query_heads() -> None:
     with pytest.raises(SpecInvalid) as refusal:
         DecoderConfig.parse(payload)
     assert refusal.value.fields == {"n_kv_heads": "Must divide the 4 query heads."}
+
+
+@pytest.mark.parametrize("time", [7, 9, 11])
+@pytest.mark.parametrize("kind", ["plain", "padded", "packed"])
+def test_pieces_of_the_window_are_the_whole_square(monkeypatch: pytest.MonkeyPatch, time: int, kind: str) -> None:
+    columns = np.arange(time, dtype=np.int32)
+    more: dict[str, np.ndarray] = {}
+    if kind == "padded":
+        more["positions"] = columns[None] - np.array([[0], [2]], np.int32)
+    if kind == "packed":
+        starts = np.where(columns < 4, 0, 4)
+        more["positions"], more["segments"] = (columns - starts)[None], (1 + (starts > 0))[None].astype(np.int32)
+    tokens = some_tokens(time=time)
+    given = {name: jnp.asarray(value.astype(np.int32)) for name, value in more.items()}
+    params = randomised(LOCAL)
+    states = []
+    for limit in (2, 100):
+        monkeypatch.setattr(decoder, "BANDED_FROM", limit)
+        states.append(np.asarray(decoder.apply(params, LOCAL, jnp.asarray(tokens), **given)))
+    seen = np.broadcast_to(more.get("positions", columns[None]) >= 0, tokens.shape)
+    np.testing.assert_allclose(states[0][seen], states[1][seen], atol=CLOSE)

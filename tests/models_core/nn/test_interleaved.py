@@ -12,8 +12,9 @@ import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from models_core.errors import InputInvalid
-from models_core.nn import audio, generation, interleaved, segments, sound
+from models_core.nn import audio, generation, interleaved, pretrained, segments, sound
 from models_core.nn.configs import AudioConfig, DecoderConfig, InterleavedConfig, VisionConfig
+from models_core.nn.prompts import chunk_bounds
 from models_core.nn.segments import AUDIO, FRAME, IMAGE, PADDING, TEXT, Audio, Image, Layout, Text, Video
 from models_core.nn.torch import generation as torch_generation
 from models_core.nn.torch.interleaved import Interleaved as Twin
@@ -194,6 +195,29 @@ def test_bad_segments_are_named(row: Any, config: InterleavedConfig, at: str, co
     assert list(refused.value.fields) == [at]
     with pytest.raises(InputInvalid, match=complaint):
         raise InputInvalid(refused.value.fields[at])
+
+
+def test_a_published_form_with_images_is_an_interleaved_model(images_peer: Any) -> None:
+    found = pretrained.load(images_peer.folder)
+    config = InterleavedConfig(decoder=found.what.config, vision=found.what.vision, tokens_per_frame=1)
+    first, second = images_peer.tokens.tolist()
+    one, two, three = (Image(pixels) for pixels in images_peer.pixels)
+    rows = [
+        [Text(first[:3]), one, Text(first[7:11]), two, Text(first[15:])],
+        [Text(second[:6]), three, Text(second[10:])],
+    ]
+    batch = segments.lay_out(rows, config, vocabulary=61).arrays()
+    close(run(found.params, config, batch), images_peer.logits)
+    twin = Twin(config, 61).load_tree(found.params)
+    with torch.no_grad():
+        close(twin(batch), images_peer.logits)
+
+
+def test_chunks_never_end_inside_an_image() -> None:
+    blocks = np.array([[-1, 0, 0, 0, -1, -1, 1, 1], [-1, -1, -1, 0, 0, -1, -1, -1]])
+    assert chunk_bounds(blocks, 2) == [0, 1, 5, 6, 8]
+    assert chunk_bounds(blocks, 6) == [0, 6, 8]
+    assert chunk_bounds(blocks, 100) == [0, 8]
 
 
 def test_text_alone_is_the_decoder(params: Any) -> None:

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-from models_core.nn import decoder, moe
+from models_core.nn import decoder, generation, moe
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.torch import generation as torch_generation
+from models_core.nn.torch.decoder import Decoder
 
 DENSE = DecoderConfig(n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=24, window=4, global_every=2)
 SPARSE = DENSE.model_copy(update={"n_experts": 4, "experts_per_token": 2})
@@ -110,3 +113,46 @@ def test_stacked_layers_are_the_same_decoder() -> None:
     for one, other in zip(got, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=CLOSE)
     jax.tree.map(np.testing.assert_array_equal, decoder.unstack(stacked), params)
+
+
+@pytest.mark.parametrize("capacity", [None, 0.75])
+def test_pytorch_has_the_logits_routing_and_gradients(capacity: float | None) -> None:
+    config = SPARSE.model_copy(update={"expert_capacity": capacity})
+    params = decoder.init(jax.random.key(0), config, 11)
+    tokens = np.tile(np.arange(11, dtype=np.int32), (2, 1))
+    positions = np.arange(11, dtype=np.int32)[None] - 3
+
+    @jax.jit
+    def ours(params: decoder.Params) -> tuple:
+        def total(params: decoder.Params) -> tuple:
+            run = decoder.run(
+                params, config, decoder.embed(params, config, jnp.asarray(tokens)), jnp.asarray(positions)
+            )
+            return jnp.sum(jnp.square(run.x[:, 3:])) + run.routing.loss(), (run.x, run.routing)
+
+        return jax.value_and_grad(total, has_aux=True)(params)
+
+    (loss, (x, routing)), gradients = ours(params)
+    model = Decoder(config, 11).load_tree(params)
+    twin, report = model.routed_trunk(torch.from_numpy(tokens), torch.from_numpy(positions))
+    np.testing.assert_allclose(twin.detach()[:, 3:], x[:, 3:], atol=CLOSE)
+    for name in ("balance", "z", "load", "dropped"):
+        np.testing.assert_allclose(getattr(report, name).detach(), getattr(routing, name), atol=CLOSE, err_msg=name)
+    np.testing.assert_allclose(report.load_entropy().detach(), routing.load_entropy(), atol=CLOSE)
+    assert (float(routing.dropped.max()) > 0) == (capacity is not None)
+    total = twin[:, 3:].square().sum() + report.loss()
+    np.testing.assert_allclose(total.detach(), loss, rtol=CLOSE)
+    total.backward()
+    found = model.tree(gradients=True)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=CLOSE * largest), found, gradients)
+    jax.tree.map(np.testing.assert_array_equal, model.tree(), jax.tree.map(np.asarray, params))
+
+
+def test_experts_decode_step_by_step_as_at_once() -> None:
+    params = decoder.init(jax.random.key(2), SPARSE, 11)
+    params["embedding"] = params["embedding"] * 3
+    whole = decoder.apply(params, SPARSE, jnp.asarray([[1, 2, 3, 4, 5, 6, 7]]))
+    made = generation.generate(params, SPARSE, [[1, 2, 3, 4, 5, 6, 7]], max_new=5, chunk=3)
+    assert made[0][0] == int(whole[0, -1].argmax())
+    assert torch_generation.generate(Decoder(SPARSE, 11).load_tree(params), [[1, 2, 3, 4, 5, 6, 7]], max_new=5) == made

@@ -109,9 +109,3 @@ def test_both_refuse_sequences_past_the_context() -> None:
         decoder.apply(decoder.init(jax.random.key(0), config, VOCABULARY), config, jnp.asarray(tokens))
     with pytest.raises(InputInvalid, match="context"):
         Decoder(config, VOCABULARY)(torch.from_numpy(tokens))
-
-
-def test_experts_are_refused_in_pytorch() -> None:
-    with pytest.raises(InputInvalid) as refused:
-        Decoder(NANO.model_copy(update={"n_experts": 4}), VOCABULARY)
-    assert "config.n_experts" in refused.value.fields

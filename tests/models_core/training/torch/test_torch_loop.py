@@ -10,18 +10,23 @@ import torch
 
 from models_core import optim
 from models_core.data.packing import pack_documents
-from models_core.errors import CheckpointInvalid, NonFinite
+from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.nn import cnn
 from models_core.nn.configs import NANO
+from models_core.nn.prompts import Sampling
 from models_core.nn.torch.cnn import Cnn
+from models_core.optim._options import OptimizerOptions
 from models_core.optim.adam import Options as Adam
+from models_core.optim.rmsprop import Options as RmsProp
 from models_core.optim.sgd import Options as Sgd
+from models_core.optim.sonew import Options as SONew
 from models_core.training import language_model, loop, schedules, snapshot
-from models_core.training.options import LoopOptions
+from models_core.training.options import LoopOptions, torch_optimizers
 from models_core.training.precision import PRECISIONS
 from models_core.training.torch import language_model as torch_language_model
 from models_core.training.torch import loop as torch_loop
 from models_core.training.torch import schedules as torch_schedules
+from models_core.training.torch.optimizers import AVAILABLE
 
 VOCABULARY = 30
 # Two libraries round differently; ten steps of training carry that on.
@@ -52,7 +57,12 @@ def engine(module, optimizer=None, options: LoopOptions = OPTIONS, weights=None,
     )
 
 
-@pytest.mark.parametrize("optimizer", [Adam(lr=0.01, weight_decay=0.1), Sgd(lr=0.1, nesterov=True, weight_decay=0.01)])
+@pytest.mark.parametrize(
+    "optimizer",
+    # Rules that look at one number at a time: kernels are joined and turned in PyTorch, which other rules would see.
+    [Adam(lr=0.01, weight_decay=0.1), Sgd(lr=0.1, nesterov=True, weight_decay=0.01), RmsProp(lr=0.001)],
+    ids=lambda options: options.kind,
+)
 def test_ten_steps_of_a_decoder_have_the_losses_of_jax(optimizer) -> None:
     ours = engine(language_model, optimizer)
     theirs = engine(torch_language_model, optimizer, weights=ours.export())
@@ -110,14 +120,15 @@ def test_schedules_are_the_same_function() -> None:
             np.testing.assert_allclose(theirs(count), ours(jnp.asarray(count)), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("optimizer", [None, SONew(lr=0.01)], ids=["adam", "sonew"])
 @pytest.mark.parametrize("module", [language_model, torch_language_model])
-def test_resume_is_bit_exact(module) -> None:
-    whole = engine(module)
+def test_resume_is_bit_exact(module, optimizer) -> None:
+    whole = engine(module, optimizer)
     for number in range(4):
         if number == 2:
             arrays = {name: array.copy() for name, array in whole.arrays().items()}
         whole.step(micro_batches(number))
-    resumed = engine(module, weights=engine(module, steps=3).export())
+    resumed = engine(module, optimizer, weights=engine(module, steps=3).export())
     resumed.restore(arrays)
     for number in (2, 3):
         resumed.step(micro_batches(number))
@@ -126,9 +137,8 @@ def test_resume_is_bit_exact(module) -> None:
     assert resumed.arrays().keys() == expected.keys()
     for name, array in resumed.arrays().items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name, strict=True)
-    np.testing.assert_array_equal(
-        resumed.sample(np.array([1, 5], np.int32), 12, 0.8), whole.sample(np.array([1, 5], np.int32), 12, 0.8)
-    )
+    asked = {"max_new": 9, "sampling": Sampling(temperature=0.8)}
+    assert resumed.sample([[1, 5], [7]], **asked) == whole.sample([[1, 5], [7]], **asked)
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused() -> None:
@@ -197,3 +207,32 @@ def test_every_optimizer_trains_and_resumes_bit_for_bit(kind: str) -> None:
     assert resumed.arrays().keys() == expected.keys()
     for name, array in resumed.arrays().items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_what_pytorch_has_not_is_refused_by_name() -> None:
+    class Other(OptimizerOptions):
+        kind: str = "other"
+
+    with pytest.raises(SpecInvalid, match="other is not available") as refusal:
+        engine(torch_language_model, Other(lr=0.1))
+    assert list(refusal.value.fields) == ["optimizer.kind"]
+
+
+def test_optimizers_are_named_without_loading_pytorch() -> None:
+    assert torch_optimizers() == AVAILABLE
+    assert {"adam", "sgd", "lion"} <= set(AVAILABLE)
+
+
+def test_a_shared_gradient_is_divided_once() -> None:
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+
+    def sums(model, batch):
+        return ((model.one + model.other) * batch["x"]).sum(), torch.tensor(4.0), {}
+
+    twin = torch_loop.Loop(Both(), Sgd(lr=1.0), lambda _: 1.0, LoopOptions(), sums)
+    twin.step([{"x": torch.tensor([1.0, 2.0, 4.0])}])
+    for parameter in twin.model.parameters():
+        np.testing.assert_array_equal(parameter.detach(), [0.75, 0.5, 0.0])
