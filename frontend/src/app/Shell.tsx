@@ -10,6 +10,7 @@ import { NoOrganisation } from "./NoOrganisation";
 import { Palette } from "./Palette";
 import { ShortcutHelp } from "./ShortcutHelp";
 import { Sidebar } from "./Sidebar";
+import { useMlflowLink } from "./useMlflowLink";
 
 const LEADER_MS = 1_200;
 
@@ -28,6 +29,7 @@ export function Shell() {
     if (org !== undefined) rememberOrg(org.slug);
   }, [org]);
   useEffect(() => openDrawer(false), [pathname]);
+  useMlflowLink();
 
   const home = org === undefined ? "/" : `/o/${org.slug}`;
   const afterG = (to: string, otherwise?: () => void) => (): void => {

@@ -90,6 +90,8 @@ function OrgLinks({ org }: { org: OrgOfMe }) {
       <SideLink to={`${base}/members`} icon="people" text="Members" />
       <SideLink to={`${base}/tokens`} icon="key" text="Tokens" />
       <SideLink to={`${base}/nodes`} icon="server" text="Nodes" />
+      <SideLink to={`${base}/alerts`} icon="warning" text="Alerts" />
+      <SideLink to={`${base}/storage`} icon="table" text="Storage and trash" />
     </>
   );
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stillroom.config.settings")
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402  (Django must be set up first)
 
@@ -19,9 +19,10 @@ if not settings.ENV.secret_key:
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
+from stillroom.core.serving import PooledHandler  # noqa: E402
 from stillroom.live.admission import Admission  # noqa: E402
 from stillroom.live.consumers import LiveConsumer  # noqa: E402
 
 application = ProtocolTypeRouter(
-    {"http": http, "websocket": Admission(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))}
+    {"http": PooledHandler(), "websocket": Admission(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))}
 )

@@ -287,5 +287,5 @@ def allowed_actions(run: Run, can: frozenset[Can]) -> list[str]:
     if Can.RUN_SUBMIT in can and not run.external:
         actions += ["retry", "clone"] if state in TERMINAL else ["clone"]
     if Can.RUN_EDIT in can:
-        actions.append("edit")
+        actions += ["edit", "delete"] if state in TERMINAL else ["edit"]
     return actions

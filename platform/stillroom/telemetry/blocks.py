@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from stillroom.telemetry.codec import LEVEL, Points, decode, decode_many, encode, micros
+from stillroom.telemetry.codec import LEVEL, Points, decode, decode_many, encode, encode_many, micros
 
 FRAME = 512
 PLAIN, FRAMED = 1, 2
@@ -60,6 +60,12 @@ def encode_chunk(points: Points) -> Chunk:
     table = np.concatenate([summarise(points[start : start + FRAME]) for start in starts])
     table["length"] = [len(frame) for frame in frames]
     return Chunk(FRAMED, b"".join(frames), write_table(table))
+
+
+def encode_chunks(parts: Sequence[Points]) -> list[Chunk]:
+    """`encode_chunk` of each."""
+    short = iter(encode_many([points for points in parts if len(points) <= FRAME]))
+    return [Chunk(PLAIN, next(short), None) if len(points) <= FRAME else encode_chunk(points) for points in parts]
 
 
 def decode_chunk(columns: bytes | memoryview, blocks: bytes | memoryview | None) -> Points:

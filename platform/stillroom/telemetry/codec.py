@@ -18,6 +18,7 @@ import zstandard
 VERSION = 1
 LEVEL = 3
 _HEAD = struct.Struct("<BBIqq")
+_HEAD_ROW = np.dtype([("version", "u1"), ("flags", "u1"), ("n", "<u4"), ("step", "<i8"), ("micro", "<i8")])
 _FLOAT32 = 1
 # A zstd context is costly to make and belongs to one thread.
 _contexts = threading.local()
@@ -58,6 +59,33 @@ class Points:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Series end to end: series i is `points[start[i] : start[i] + length[i]]`. None is empty."""
+
+    keys: list[str]
+    start: Ints
+    length: Ints
+    points: Points
+
+    @classmethod
+    def of(cls, series: dict[str, Points]) -> Self:
+        """The series in the order of the mapping."""
+        length = np.array([len(points) for points in series.values()], np.int64)
+        return cls(list(series), np.cumsum(length) - length, length, Points.join(list(series.values())))
+
+    @property
+    def last(self) -> Ints:
+        """The place of each series' last point."""
+        return self.start + self.length - 1
+
+    def first_where(self, hit: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Ints, Ints]:
+        """Which series have a hit, and the place of the first in each."""
+        places = np.flatnonzero(hit)
+        owners, first = np.unique(np.searchsorted(self.start, places, "right") - 1, return_index=True)
+        return owners, places[first]
+
+
 def micros(times: Floats) -> Ints:
     """Seconds as the nearest whole microseconds, which is what is stored."""
     # Apart: the product of a whole time of today and a million would itself be rounded, to a quarter of a microsecond.
@@ -78,6 +106,50 @@ def encode(points: Points) -> bytes:
     head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micro[0]))
     body = _shuffle(steps.view(np.uint8), 8) + _shuffle(times.view(np.uint8), 8) + _shuffle(values, 4 if fits else 8)
     return _compressor().compress(head + body)
+
+
+def encode_many(parts: Sequence[Points]) -> list[bytes]:
+    """`encode` of each, those of one length at once: for batches of many short series."""
+    alike: dict[int, list[int]] = {}
+    for place, points in enumerate(parts):
+        alike.setdefault(len(points), []).append(place)
+    found = [b""] * len(parts)
+    for places in alike.values():
+        group = [parts[place] for place in places]
+        blobs = _encode_alike(group) if len(group) > 1 else [encode(group[0])]
+        for place, blob in zip(places, blobs, strict=True):
+            found[place] = blob
+    return found
+
+
+def _encode_alike(parts: list[Points]) -> list[bytes]:
+    step = np.stack([points.step for points in parts])
+    micro = micros(np.stack([points.time for points in parts]))
+    value = np.stack([points.value for points in parts])
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = value.astype(np.float32)
+        fits = ((narrow == value) | (np.isnan(narrow) & np.isnan(value))).all(axis=1)
+        deltas = np.diff(step, axis=1), np.diff(micro, axis=1)
+    head = np.empty(len(parts), _HEAD_ROW)
+    head["version"], head["flags"], head["n"] = VERSION, np.where(fits, _FLOAT32, 0), step.shape[1]
+    head["step"], head["micro"] = step[:, 0], micro[:, 0]
+    fixed = np.hstack((head.view(np.uint8).reshape(len(parts), -1), *map(_shuffled, deltas)))
+    compress = _compressor().compress
+    found = [b""] * len(parts)
+    for which, column in ((fits, narrow), (~fits, value)):
+        rows = np.hstack((fixed[which], _shuffled(column[which])))
+        for place, row in zip(np.flatnonzero(which).tolist(), rows, strict=True):
+            found[place] = compress(row.data)
+    return found
+
+
+def _shuffled(table: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The bytes of each row: all first bytes, then all second bytes and so on."""
+    rows, columns = table.shape
+    if not rows or not columns:
+        return np.empty((rows, 0), np.uint8)
+    cells = np.ascontiguousarray(table).view(np.uint8).reshape(rows, columns, table.itemsize)
+    return np.ascontiguousarray(cells.transpose(0, 2, 1)).reshape(rows, -1)
 
 
 def decode(blob: bytes | memoryview) -> Points:

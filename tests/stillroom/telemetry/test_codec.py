@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stillroom.telemetry.codec import Points, decode, decode_many, encode
+from stillroom.telemetry.codec import Points, decode, decode_many, encode, encode_many
 
 steps = hnp.arrays(np.int64, st.shared(st.integers(1, 300), key="n"), elements=st.integers(-(2**63), 2**63 - 1))
 values = hnp.arrays(np.float64, st.shared(st.integers(1, 300), key="n"), elements=st.floats(width=64))
@@ -34,7 +34,10 @@ def test_many_at_once_are_what_they_are_one_by_one(seed: int, sizes: list[int]) 
         value = rng.standard_normal(n)
         value = value.astype(np.float32).astype(np.float64) if index % 2 else value
         parts.append(Points(rng.integers(-(2**62), 2**62, n), value, rng.uniform(0, 2e9, n)))
+        if index % 3 == 0:
+            value[0] = np.nan
     blobs = [encode(part) for part in parts]
+    assert encode_many(parts) == blobs
     for one, other in zip(decode_many(blobs), map(decode, blobs), strict=True):
         for left, right in ((one.step, other.step), (one.value, other.value), (one.time, other.time)):
             np.testing.assert_array_equal(left, right)

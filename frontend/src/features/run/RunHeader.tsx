@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
+import { throwAwayRun } from "@/api/keeping";
 import { recipeQuery } from "@/api/recipes";
 import { actOnRun, retryRun, runEventsQuery, type RunAction } from "@/api/runs";
 import type { RecipeMetric, Run } from "@/api/types";
@@ -120,6 +121,15 @@ function RunActions({ org, run }: { org: string; run: Run }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [asking, ask] = useState(false);
+  const throwAway = (): void => {
+    throwAwayRun(run.id)
+      .then(() => {
+        say(`${run.name} lies in the trash. Storage and trash brings it back.`);
+        void client.invalidateQueries({ queryKey: ["runs"] });
+        return navigate(`/o/${org}/p/${run.project}/runs`);
+      })
+      .catch(sayError);
+  };
   const may = (action: string): boolean => run.can.includes(action);
   const act = (action: RunAction, done: string): void => {
     actOnRun(run.id, action)
@@ -159,6 +169,7 @@ function RunActions({ org, run }: { org: string; run: Run }) {
           Retry
         </Button>
       )}
+      {may("delete") && <Button onClick={throwAway}>Move to trash</Button>}
       {may("clone") && (
         <LinkButton to={`/o/${org}/submit/${run.recipe}?from=${run.id}`} hint="E">
           Clone and edit

@@ -11,13 +11,14 @@ import zstandard
 from django.conf import settings
 from django.db import connection
 
+from stillroom.core.arrays import FLOAT8, INT2, INT4, INT8, array_cursor, blobs, numbers, texts
 from stillroom.core.errors import Conflict, Invalid, NotFound
 from stillroom.core.frames import encode_frame
 from stillroom.core.tenancy import current_tenant
 from stillroom.runs.models import RunFence, Series
 from stillroom.telemetry.batches import Batch
-from stillroom.telemetry.blocks import encode_chunk
-from stillroom.telemetry.codec import Points
+from stillroom.telemetry.blocks import encode_chunks
+from stillroom.telemetry.codec import Floats, Ints, Points, Stack
 from stillroom.telemetry.selectors.visible import visible_points
 
 IDLE_FLUSH_MS, WATCHED_FLUSH_MS = 1000, 200
@@ -35,6 +36,17 @@ class Stored:
     frame: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest point of each series of a batch, in its order. `time` is None when it is not known to be the latest
+    by time as well.
+    """
+
+    value: Floats
+    step: Ints
+    time: Floats | None
+
+
 _ADVANCE = """
 update run_fence f set last_seq = %(seq)s, last_hash = %(hash)s, ingested_at = clock_timestamp(),
        progress = coalesce(%(progress)s::jsonb, f.progress), log_lines = f.log_lines + %(lines)s
@@ -46,12 +58,15 @@ returning f.log_lines, f.key_count, r.intent, r.project_id
 # `last` follows the last point that arrived; `low` and `high` are over finite values. Key order keeps writers from
 # deadlock.
 _SUMMARISE = """
-insert into series (tenant_id, run_id, key, n, last, last_step, low, low_step, high, high_step, non_finite)
-select %(tenant)s, %(run)s, * from unnest(%(key)s::text[], %(n)s::bigint[], %(last)s::float8[], %(last_step)s::bigint[],
-       %(low)s::float8[], %(low_step)s::bigint[], %(high)s::float8[], %(high_step)s::bigint[], %(non_finite)s::bigint[])
+insert into series
+       (tenant_id, run_id, key, n, last, last_step, last_time, low, low_step, high, high_step, non_finite)
+select %(tenant)s::text, %(run)s::text, * from unnest(%(key)s::text[], %(n)s::bigint[], %(last)s::float8[],
+       %(last_step)s::bigint[], %(last_time)s::float8[], %(low)s::float8[], %(low_step)s::bigint[],
+       %(high)s::float8[], %(high_step)s::bigint[], %(non_finite)s::bigint[])
  order by 3
 on conflict (run_id, key) do update set
        n = series.n + excluded.n, last = excluded.last, last_step = excluded.last_step,
+       last_time = excluded.last_time,
        low = least(series.low, excluded.low), high = greatest(series.high, excluded.high),
        low_step = case when series.low <= excluded.low or excluded.low is null
                        then series.low_step else excluded.low_step end,
@@ -65,7 +80,8 @@ _STORE = """
 insert into series_chunk
        (tenant_id, run_id, series_id, epoch, seq_lo, seq_hi, n, step_lo, step_hi, low, high, codec, columns,
         blocks)
-select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.step_lo, c.step_hi, c.low, c.high,
+select %(tenant)s::text, %(run)s::text, c.series_id, %(epoch)s::bigint, %(seq)s::bigint, %(seq)s::bigint, c.n,
+       c.step_lo, c.step_hi, c.low, c.high,
        c.codec, c.columns, c.blocks
   from unnest(%(series)s::bigint[], %(n)s::int[], %(step_lo)s::bigint[], %(step_hi)s::bigint[], %(low)s::float8[],
        %(high)s::float8[], %(codec)s::smallint[], %(columns)s::bytea[], %(blocks)s::bytea[])
@@ -73,12 +89,13 @@ select %(tenant)s, %(run)s, c.series_id, %(epoch)s, %(seq)s, %(seq)s, c.n, c.ste
 """
 
 
-def ingest(*, run_id: str, batch: Batch) -> Stored:
+def ingest(*, run_id: str, batch: Batch, latest: Latest | None = None) -> Stored:
     """Store a batch of the open tenant's run once, or say why not.
 
     Raises Conflict with code ingest.stale_epoch, ingest.gap (with `last_seq`) or ingest.seq_conflict; NotFound;
     Invalid when
     the run has too many keys. The caller publishes `frame` after commit. Four statements for any number of series.
+    latest: what becomes the series' latest points; without it the last of the batch.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -99,7 +116,7 @@ def ingest(*, run_id: str, batch: Batch) -> Stored:
         if batch.seq == 1 and batch.epoch > 1:
             _rebuild_summaries(run_id)
         if batch.series:
-            _write_series(cursor, run_id, batch, key_count)
+            _write_series(run_id, batch, key_count, latest)
         first_line = log_lines - len(batch.logs)
         if batch.logs:
             _write_logs(cursor, run_id, batch, first_line)
@@ -124,10 +141,27 @@ def _explain(run_id: str, batch: Batch) -> Stored:
     raise Conflict(message, code="ingest.gap", last_seq=fence.last_seq)
 
 
-def _write_series(cursor: Any, run_id: str, batch: Batch, key_count: int) -> None:
-    tenant = current_tenant()
-    summary = _summary_columns(batch.series)
-    cursor.execute(_SUMMARISE, {"tenant": tenant, "run": run_id, **summary})
+def _write_series(run_id: str, batch: Batch, key_count: int, latest: Latest | None) -> None:
+    named = {"tenant": current_tenant(), "run": run_id}
+    stack = Stack.of(batch.series)
+    found = summarised(stack)
+    low_there, high_there = ~np.isnan(found["low"]), ~np.isnan(found["high"])
+    tip = latest or Latest(found["last"], found["last_step"], None)
+    nowhen = np.zeros(len(stack.keys), bool)
+    summary = {
+        "key": texts(stack.keys),
+        "n": numbers(stack.length, INT8),
+        "last": numbers(tip.value, FLOAT8),
+        "last_step": numbers(tip.step, INT8),
+        "last_time": numbers(nowhen, FLOAT8, there=nowhen) if tip.time is None else numbers(tip.time, FLOAT8),
+        "low": numbers(found["low"], FLOAT8, there=low_there),
+        "low_step": numbers(found["low_step"], INT8, there=low_there),
+        "high": numbers(found["high"], FLOAT8, there=high_there),
+        "high_step": numbers(found["high_step"], INT8, there=high_there),
+        "non_finite": numbers(found["non_finite"], INT8),
+    }
+    cursor = array_cursor()
+    cursor.execute(_SUMMARISE, {**named, **summary})
     rows = cursor.fetchall()
     fresh = sum(1 for _, _, is_new in rows if is_new)
     if fresh:
@@ -136,50 +170,42 @@ def _write_series(cursor: Any, run_id: str, batch: Batch, key_count: int) -> Non
             raise Invalid(message, fields={"series": message}, code="ingest.too_many_keys")
         cursor.execute("update run_fence set key_count = key_count + %s where run_id = %s", [fresh, run_id])
     ids = {key: series_id for key, series_id, _ in rows}
-    parts = list(batch.series.values())
-    chunks = [encode_chunk(points) for points in parts]
+    chunks = encode_chunks(list(batch.series.values()))
     cursor.execute(
         _STORE,
         {
-            "tenant": tenant,
-            "run": run_id,
+            **named,
             "epoch": batch.epoch,
             "seq": batch.seq,
-            "series": [ids[key] for key in batch.series],
-            "n": summary["n"],
-            "step_lo": [int(points.step.min()) for points in parts],
-            "step_hi": [int(points.step.max()) for points in parts],
+            "series": numbers([ids[key] for key in stack.keys], INT8),
+            "n": numbers(stack.length, INT4),
+            "step_lo": numbers(np.minimum.reduceat(stack.points.step, stack.start), INT8),
+            "step_hi": numbers(np.maximum.reduceat(stack.points.step, stack.start), INT8),
             "low": summary["low"],
             "high": summary["high"],
-            "codec": [chunk.codec for chunk in chunks],
-            "columns": [chunk.columns for chunk in chunks],
-            "blocks": [chunk.blocks for chunk in chunks],
+            "codec": numbers([chunk.codec for chunk in chunks], INT2),
+            "columns": blobs([chunk.columns for chunk in chunks]),
+            "blocks": blobs([chunk.blocks for chunk in chunks]),
         },
     )
+    cursor.close()
 
 
-def _summary_columns(series: dict[str, Points]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("key", "n", "last", "last_step", "low", "low_step", "high", "high_step", "non_finite")
+def summarised(stack: Stack) -> dict[str, Any]:
+    """Columns over the series: last point, lowest and highest finite one (NaN: none), how many are not finite."""
+    value, step = stack.points.value, stack.points.step
+    finite = np.isfinite(value)
+    columns: dict[str, Any] = {
+        "last": value[stack.last],
+        "last_step": step[stack.last],
+        "non_finite": np.add.reduceat(~finite, stack.start, dtype=np.int64),
     }
-    for key, points in series.items():
-        finite = np.isfinite(points.value)
-        count = int(finite.sum())
-        low = int(np.where(finite, points.value, np.inf).argmin()) if count else None
-        high = int(np.where(finite, points.value, -np.inf).argmax()) if count else None
-        values = {
-            "key": key,
-            "n": len(points),
-            "last": float(points.value[-1]),
-            "last_step": int(points.step[-1]),
-            "low": None if low is None else float(points.value[low]),
-            "low_step": None if low is None else int(points.step[low]),
-            "high": None if high is None else float(points.value[high]),
-            "high_step": None if high is None else int(points.step[high]),
-            "non_finite": len(points) - count,
-        }
-        for name, value in values.items():
-            columns[name].append(value)
+    for name, extreme, absent in (("low", np.minimum, np.inf), ("high", np.maximum, -np.inf)):
+        best = extreme.reduceat(np.where(finite, value, absent), stack.start)
+        owners, places = stack.first_where(finite & (value == np.repeat(best, stack.length)))
+        columns[name] = np.full(len(stack.keys), np.nan)
+        columns[f"{name}_step"] = np.zeros(len(stack.keys), np.int64)
+        columns[name][owners], columns[f"{name}_step"][owners] = value[places], step[places]
     return columns
 
 
@@ -197,8 +223,12 @@ def _rebuild_summaries(run_id: str) -> None:
     for row in Series.objects.filter(run_id=run_id).order_by("key"):
         points = visible_points(run_id, [row.key]).get(row.key, Points.empty())
         if len(points):
-            columns = _summary_columns({row.key: points})
-            changes = {name: values[0] for name, values in columns.items() if name != "key"}
+            columns = summarised(Stack.of({row.key: points}))
+            changes: dict[str, Any] = {name: values[0].item() for name, values in columns.items()}
+            changes["n"] = len(points)
+            for name in ("low", "high"):
+                if np.isnan(changes[name]):
+                    changes[name] = changes[f"{name}_step"] = None
         else:
             changes = {
                 "n": 0,
@@ -245,5 +275,13 @@ def delta_frame(
         "logs": logs,
         "progress": progress,
     }
-    columns = [column for points in series.values() for column in (points.step, points.value, points.time)]
-    return encode_frame(header, columns)
+    return encode_frame(header, [interleaved(Stack.of(series))] if series else [])
+
+
+def interleaved(stack: Stack) -> Floats:
+    """One column: steps, values and times of the first series, then those of the second and so on."""
+    out = np.empty(3 * len(stack.points))
+    place = np.arange(len(stack.points)) + 2 * np.repeat(stack.start, stack.length)
+    shift = np.repeat(stack.length, stack.length)
+    out[place], out[place + shift], out[place + 2 * shift] = stack.points.step, stack.points.value, stack.points.time
+    return out
