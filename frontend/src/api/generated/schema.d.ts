@@ -196,7 +196,8 @@ export interface paths {
          * @description Methods scored over several leaderboards by the area under their performance profiles, steps to target as time.
          *
          *     `method` is the path of the spec by which methods are told apart; specs that differ elsewhere are trials of one
-         *     method, seeds are its studies.
+         *     method, seeds are its studies. `reference` is a method against which the speed of the others is given. Two versions
+         *     of one leaderboard are refused: their numbers do not compare.
          */
         get: operations["stillroom_boards_api_benchmark_scores"];
         put?: never;
@@ -2639,7 +2640,10 @@ export interface components {
             /** Trials */
             trials: number;
         };
-        /** MethodOut */
+        /**
+         * MethodOut
+         * @description `speedup`: geometric mean of the reference's steps over the method's, where both arrived; null without any.
+         */
         MethodOut: {
             /** Method */
             method: string;
@@ -2647,6 +2651,8 @@ export interface components {
             profile: components["schemas"]["CornerOut"][];
             /** Score */
             score: number;
+            /** Speedup */
+            speedup: number | null;
         };
         /**
          * MetricCondition
@@ -4159,6 +4165,7 @@ export interface operations {
                 benchmark: string[];
                 method?: string;
                 r_max?: number;
+                reference?: string | null;
                 org?: string | null;
             };
             header?: never;
