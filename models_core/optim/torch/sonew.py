@@ -32,7 +32,7 @@ class SONew(Twin):
     """
 
     options_type = Options
-    _whole: Callable[..., tuple[torch.Tensor, ...]] | None = None
+    _whole: tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]] | None = None
 
     def __init__(
         self, params: Iterable[Any], lr: float | None = None, *, compiled: bool = False, **options: Any
@@ -106,6 +106,10 @@ class SONew(Twin):
             return Update(u, mean_weight / square_weight)
         return Update(u, math.sqrt(length_squared / own_squared) if own_squared > 0 else 0.0)
 
+    def _give_up(self, failure: Exception) -> None:
+        warnings.warn(f"SONew goes on without torch.compile: {failure}", stacklevel=4)
+        self._whole = None
+
     def _at_once(
         self, options: Options, g: torch.Tensor, stored: list[torch.Tensor], u: torch.Tensor, ridge: float, gamma: float
     ) -> float | None:
@@ -113,13 +117,19 @@ class SONew(Twin):
         band, (m, v, *e) = options.band, stored
         assert self._whole is not None
         numbers = torch.tensor([ridge, gamma], dtype=g.dtype, device=g.device)
+        average, solve = self._whole
         try:
-            inner, smallest = self._whole(g, m, v, e, options.beta1, options.beta2, numbers)
+            # What fails to compile has changed nothing yet.
+            average(g, m, v, e, options.beta1, options.beta2)
         except (RuntimeError, OSError) as failure:
-            warnings.warn(f"SONew goes on without torch.compile: {failure}", stacklevel=2)
-            self._whole = None
+            self._give_up(failure)
             for start, stop in _pieces(g):
                 _take_in(options, g, stored, start, stop)
+            return None
+        try:
+            inner, smallest = solve(v, e, m, numbers)
+        except (RuntimeError, OSError) as failure:
+            self._give_up(failure)
             return None
         if not bool(smallest > 0):
             return None
@@ -130,39 +140,37 @@ class SONew(Twin):
 
 
 @cache
-def _compiled() -> Callable[..., tuple[torch.Tensor, ...]]:
-    """`whole_step` as machine code, made anew for each band and dtype when first called."""
-    made: Callable[..., tuple[torch.Tensor, ...]] = torch.compile(whole_step, dynamic=True)
-    return made
+def _compiled() -> tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]]:
+    """`whole_averages` and `whole_solution` as machine code, made anew for each band and dtype when first called."""
+    return torch.compile(whole_averages, dynamic=True), torch.compile(whole_solution, dynamic=True)
 
 
-def whole_step(
-    g: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    e: list[torch.Tensor],
-    beta1: float,
-    beta2: float,
-    numbers: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """All but the ends of X m, band .. n - band, with the averages advanced in place, as if no edge had to go; and the
-    smallest margin, at most 0 or no number if one has to. numbers: ridge and gamma.
-
-    Written for a compiler: every operation makes a new tensor, which it then does not store.
-    """
-    band, length = len(e), len(g) - len(e)
+def whole_averages(
+    g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, e: list[torch.Tensor], beta1: float, beta2: float
+) -> None:
+    """The averages of a whole tensor, in place."""
     m.mul_(beta1).add_(g * (1 - beta1))
     v.mul_(beta2).add_(g * g * (1 - beta2))
     for k, coupling in enumerate(e, start=1):
         coupling[:-k].mul_(beta2).add_(g[:-k] * g[k:] * (1 - beta2))
-    a, pivots = v + numbers[0], []
 
-    def noted(d: torch.Tensor) -> torch.Tensor:
-        pivots.append(d)
-        return d
 
-    psi, c = predictors(a, e, length, 1, sound=noted, less=lambda x, y, z: x - y * z)
-    smallest = torch.stack([x.amin() for x in (c - numbers[1] * a[:length], *pivots[2::2])]).amin()
+def whole_solution(
+    v: torch.Tensor, e: list[torch.Tensor], m: torch.Tensor, numbers: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All but the ends of X m, band .. n - band, as if no edge had to go; and the smallest margin, at most 0 or no
+    number if one has to. numbers: ridge and gamma.
+
+    Written for a compiler: every operation makes a new tensor, which it then does not store.
+    """
+    band, length = len(e), len(v) - len(e)
+    a = v + numbers[0]
+
+    def sound(d: torch.Tensor) -> torch.Tensor:
+        return torch.where(d > 0, d, math.nan)
+
+    psi, c = predictors(a, e, length, 1, sound=sound, less=lambda x, y, z: x - y * z)
+    smallest = (c - numbers[1] * a[:length]).amin()
     y = m[:length]
     for k, p in psi.items():
         y = y - p * m[k : k + length]

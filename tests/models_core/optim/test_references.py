@@ -397,13 +397,13 @@ def test_the_function_that_is_compiled_takes_the_same_steps(monkeypatch: pytest.
 
     def whole(parameters: Any) -> torch.optim.Optimizer:
         made = twins.SONew(parameters, lr=0.01, band=band, eps=1e-6)
-        made._whole = counted
+        made._whole = (sonew.whole_averages, counted)
         return made
 
     taken: list[bool] = []
 
     def counted(*arguments: Any) -> Any:
-        u, smallest = sonew.whole_step(*arguments)
+        u, smallest = sonew.whole_solution(*arguments)
         taken.append(bool(smallest > 0))
         return u, smallest
 
@@ -421,7 +421,7 @@ def test_sonew_goes_on_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyP
 
     def broken(parameters: Any) -> torch.optim.Optimizer:
         made = twins.SONew(parameters, lr=0.01)
-        made._whole = without_compiler
+        made._whole = (without_compiler, without_compiler)
         return made
 
     with pytest.warns(UserWarning, match="no C"):
