@@ -1,11 +1,10 @@
 """Cost of every optimizer against Adam: CPU time of the update alone and of a whole training step.
 
 One network of about a million parameters (784-1000-250-10, tanh), batches of 1,000 made-up images, the batch of SONew's
-autoencoder experiments; in JAX everything is
-compiled and states are donated, in PyTorch everything is eager and Adam is torch.optim's, default or fused. Batches and
-gradients take turns: the same one again and again would make every coupling singular. CPU time of the
-process, so that other programs on the machine count little; Adam and the other optimizer
-alternate, and the median of several rounds is printed.
+autoencoder experiments; in JAX everything is compiled and states are donated, in PyTorch everything is eager unless
+--compiled, and Adam is torch.optim's, default or fused. Batches and gradients take turns: the same one again and again
+would make every coupling singular. CPU time of the process, so that other programs on the machine count little; Adam
+and the other optimizer alternate, and the median of several rounds is printed.
 
     python benchmarks/optimizer_step.py                      every optimizer
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
@@ -168,11 +167,14 @@ def options_of(text: str) -> optim.OptimizerOptions:
     return optim.optimizers()[name].parse(payload)
 
 
-def timed_torch(options: optim.OptimizerOptions) -> TimedTorch:
+def timed_torch(options: optim.OptimizerOptions, compiled: bool) -> TimedTorch:
     from models_core.optim import torch as twins
 
     classes = {cls.kind(): cls for name in twins.__all__ for cls in [getattr(twins, name)]}
     given = options.model_dump(exclude={"kind"}) | {"lr": 1e-3}
+    if compiled:
+        # Only SONew has this; others refuse it by name.
+        given["compiled"] = True
     return TimedTorch(lambda parameters: classes[options.kind](parameters, **given))
 
 
@@ -182,6 +184,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--framework", choices=["jax", "torch"], default="jax")
     parser.add_argument("--fused", action="store_true", help="compare with torch's fused Adam")
+    parser.add_argument("--compiled", action="store_true", help="PyTorch: SONew with compiled=True")
     parser.add_argument("--hidden", type=int, nargs="+", help="sizes of the hidden layers")
     parser.add_argument("--batch", type=int, default=BATCH[0], help="examples in a step")
     arguments = parser.parse_args()
@@ -198,7 +201,7 @@ def main() -> None:
     print(f"{'optimizer':<28}{'update ms':>10}{'/ Adam':>8}{'step ms':>10}{'/ Adam':>8}{'state MB':>10}")
     for text in arguments.optimizers:
         options = options_of(text)
-        other = Timed(options) if arguments.framework == "jax" else timed_torch(options)
+        other = Timed(options) if arguments.framework == "jax" else timed_torch(options, arguments.compiled)
         pairs = [(adam.measure(), other.measure()) for _ in range(arguments.rounds)]
         update_ms, step_ms = (statistics.median(theirs[i] for _, theirs in pairs) * 1e3 for i in (0, 1))
         update_ratio, step_ratio = (statistics.median(theirs[i] / ours[i] for ours, theirs in pairs) for i in (0, 1))

@@ -7,7 +7,10 @@ each output unit: `order` changes nothing here. To compare with JAX, whose kerne
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
 
 import torch
 
@@ -17,12 +20,25 @@ from models_core.optim.torch._twin import State, Twin, Update
 
 # Entries at once: fewer stay nearer to the core, more spread the cost of calling some dozens of operations (measured).
 _PIECE = 1 << 17
+# Below this, calling compiled code costs more than it saves.
+_WORTH_COMPILING = 1 << 14
 
 
 class SONew(Twin):
-    """Sparsified online Newton."""
+    """Sparsified online Newton.
+
+    compiled: pass large tensors through one function that torch.compile makes into machine code, at their first update.
+    That takes a C++ compiler and some seconds; where it fails, a warning says so and everything goes on as without.
+    """
 
     options_type = Options
+    _whole: tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]] | None = None
+
+    def __init__(
+        self, params: Iterable[Any], lr: float | None = None, *, compiled: bool = False, **options: Any
+    ) -> None:
+        self._whole = _compiled() if compiled else None
+        super().__init__(params, lr, **options)
 
     def begin(self, options: Options, gradient: torch.Tensor, state: State, parameter: torch.Tensor) -> None:
         dtype = gradient.dtype if gradient.dtype == torch.float64 else getattr(torch, options.statistics)
@@ -63,6 +79,14 @@ class SONew(Twin):
             _average(state["unit"], q, q, options.beta2)
             q = q / state["unit"].to(g.dtype).sqrt().add_(options.graft_eps)
         u = torch.empty_like(g)
+        if self._whole is not None and at_once and options.band > 0 and len(g) >= _WORTH_COMPILING:
+            found = self._at_once(options, g, stored, u, ridge, gamma)
+            if found is not None and options.graft == "none":
+                return Update(u, mean_weight / square_weight)
+            if found is not None:
+                length_squared = _graft_squared(options, g, m, v, mean_weight, square_weight)
+                return Update(u, math.sqrt(length_squared / found) if found > 0 else 0.0)
+            at_once = False
         length_squared = own_squared = 0.0
         done = 0
         for start, stop in _pieces(g):
@@ -81,6 +105,80 @@ class SONew(Twin):
         if options.graft == "none":
             return Update(u, mean_weight / square_weight)
         return Update(u, math.sqrt(length_squared / own_squared) if own_squared > 0 else 0.0)
+
+    def _give_up(self, failure: Exception) -> None:
+        warnings.warn(f"SONew goes on without torch.compile: {failure}", stacklevel=4)
+        self._whole = None
+
+    def _at_once(
+        self, options: Options, g: torch.Tensor, stored: list[torch.Tensor], u: torch.Tensor, ridge: float, gamma: float
+    ) -> float | None:
+        """Average, fill `u` and return its squared norm; None if edges have to go, after averaging all the same."""
+        band, (m, v, *e) = options.band, stored
+        assert self._whole is not None
+        numbers = torch.tensor([ridge, gamma], dtype=g.dtype, device=g.device)
+        average, solve = self._whole
+        try:
+            # What fails to compile has changed nothing yet.
+            average(g, m, v, e, options.beta1, options.beta2)
+        except (RuntimeError, OSError) as failure:
+            self._give_up(failure)
+            for start, stop in _pieces(g):
+                _take_in(options, g, stored, start, stop)
+            return None
+        try:
+            inner, smallest = solve(v, e, m, numbers)
+        except (RuntimeError, OSError) as failure:
+            self._give_up(failure)
+            return None
+        if not bool(smallest > 0):
+            return None
+        u[band:-band] = inner
+        for start in (0, len(g) - band):
+            _solve(u[start : start + band], v, e, m, start, start + band, ridge, gamma, options.edge_rule)
+        return float(torch.dot(u, u))
+
+
+@cache
+def _compiled() -> tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]]:
+    """`whole_averages` and `whole_solution` as machine code, made anew for each band and dtype when first called."""
+    return torch.compile(whole_averages, dynamic=True), torch.compile(whole_solution, dynamic=True)
+
+
+def whole_averages(
+    g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, e: list[torch.Tensor], beta1: float, beta2: float
+) -> None:
+    """The averages of a whole tensor, in place."""
+    m.mul_(beta1).add_(g * (1 - beta1))
+    v.mul_(beta2).add_(g * g * (1 - beta2))
+    for k, coupling in enumerate(e, start=1):
+        coupling[:-k].mul_(beta2).add_(g[:-k] * g[k:] * (1 - beta2))
+
+
+def whole_solution(
+    v: torch.Tensor, e: list[torch.Tensor], m: torch.Tensor, numbers: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All but the ends of X m, band .. n - band, as if no edge had to go; and the smallest margin, at most 0 or no
+    number if one has to. numbers: ridge and gamma.
+
+    Written for a compiler: every operation makes a new tensor, which it then does not store.
+    """
+    band, length = len(e), len(v) - len(e)
+    a = v + numbers[0]
+
+    def sound(d: torch.Tensor) -> torch.Tensor:
+        return torch.where(d > 0, d, math.nan)
+
+    psi, c = predictors(a, e, length, 1, sound=sound, less=lambda x, y, z: x - y * z)
+    smallest = (c - numbers[1] * a[:length]).amin()
+    y = m[:length]
+    for k, p in psi.items():
+        y = y - p * m[k : k + length]
+    y = y / c
+    u = y[band:]
+    for k, p in psi.items():
+        u = u - p[band - k : length - k] * y[band - k : length - k]
+    return u, smallest
 
 
 def _take_in(options: Options, g: torch.Tensor, stored: list[torch.Tensor], start: int, stop: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from models_core.optim import torch as twins
+from models_core.optim.torch import sonew
 
 # Rounding of float64 over a dozen steps of decompositions.
 STEPWISE = 1e-8
@@ -386,3 +387,43 @@ def test_muon_leaves_vectors_and_named_heads_to_adamw() -> None:
 def test_first_order_methods_follow_pytorchs_own(ours: Any, theirs: Any) -> None:
     start, gradients = np.full((3, 4), 0.5), stream(3, 4)
     compare(follow(ours, start, gradients), iter(follow(theirs, start, gradients)))
+
+
+@pytest.mark.parametrize("band", [1, 4])
+def test_the_function_that_is_compiled_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch, band: int) -> None:
+    # Uncompiled: a compiler may not be there, and takes its time. The first steps have edges to cut.
+    monkeypatch.setattr(sonew, "_WORTH_COMPILING", 1)
+    start, gradients = np.full(40, 0.5), stream(40, steps=12)
+
+    def whole(parameters: Any) -> torch.optim.Optimizer:
+        made = twins.SONew(parameters, lr=0.01, band=band, eps=1e-6)
+        made._whole = (sonew.whole_averages, counted)
+        return made
+
+    taken: list[bool] = []
+
+    def counted(*arguments: Any) -> Any:
+        u, smallest = sonew.whole_solution(*arguments)
+        taken.append(bool(smallest > 0))
+        return u, smallest
+
+    plain = follow(lambda p: twins.SONew(p, lr=0.01, band=band, eps=1e-6), start, gradients)
+    compare(follow(whole, start, gradients), iter(plain))
+    assert any(taken)
+
+
+def test_sonew_goes_on_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sonew, "_WORTH_COMPILING", 1)
+    start, gradients = np.full(12, 0.5), stream(12)
+
+    def without_compiler(*arguments: Any) -> Any:
+        raise RuntimeError("no C++ compiler")
+
+    def broken(parameters: Any) -> torch.optim.Optimizer:
+        made = twins.SONew(parameters, lr=0.01)
+        made._whole = (without_compiler, without_compiler)
+        return made
+
+    with pytest.warns(UserWarning, match="no C"):
+        ours = follow(broken, start, gradients)
+    compare(ours, iter(follow(lambda p: twins.SONew(p, lr=0.01), start, gradients)))
