@@ -24,7 +24,7 @@ SOURCE = Source(
     sha256="fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed",
 )
 Table = Literal["breast_cancer", "digits", "libsvm"]
-_LARGEST_FILE = 1 << 30
+_LARGEST_FILE = 1 << 28
 # Examples times features of a file, in numbers: the rows are stored in full.
 _LARGEST_TABLE = 200_000_000
 

@@ -22,7 +22,6 @@ from models_core.spec import field, refuse
 from models_core.training.workloads import AnyWorkload
 from models_core.training.workloads.autoencoder import Options as Autoencoder
 from models_core.training.workloads.classifier import Options as Classifier
-from models_core.training.workloads.classifier import VisionTransformer
 
 VERSION = "1"
 FAMILY = "optimizer"
@@ -74,13 +73,8 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("A perceptron on digits under Adam", Spec(workload=Classifier()), cost_s=25),
-    Example("The digits autoencoder under Adam", Spec(), cost_s=60),
-    Example(
-        "A vision transformer on digits",
-        Spec(workload=Classifier(network=VisionTransformer()), batch_size=64, steps=60),
-        cost_s=60,
-    ),
+    Example("A perceptron on digits under Adam", Spec(workload=Classifier(), steps=60), cost_s=17),
+    Example("The digits autoencoder under Adam", Spec(steps=240, warmup_steps=12, eval_every=40), cost_s=180),
 )
 
 TEMPLATES = (
