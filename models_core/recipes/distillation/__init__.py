@@ -17,7 +17,7 @@ from models_core.distill.options import ForwardKL, HardLabels, Sparse
 from models_core.events import Artifact, Context, Event, Log, Metric
 from models_core.recipes.distillation.spec import TEACHER, Spec
 
-VERSION = "2"
+VERSION = "3"
 FAMILY = "distillation"
 VALIDATION_BYTES = 40_000
 # What decides the weights of the teacher, beside seed and text: the recipe teacher_cache has the same fields.
