@@ -1,6 +1,6 @@
 """Is a teacher worth it? The same student at equal steps, on the text alone and towards a larger teacher.
 
-    python benchmarks/distillation_study.py --out results.json   runs the study (about five minutes on two busy cores)
+    python benchmarks/distillation_study.py --out results.json   runs the study (about twelve minutes on two busy cores)
     python benchmarks/distillation_study.py --read results.json  prints its tables
     python benchmarks/distillation_study.py --memory             memory of the loss, whole and in pieces
 

@@ -1,6 +1,6 @@
 """SALT and its controls on real text: every arm of the recipe's template, three seeds, intervals as they fall.
 
-    python benchmarks/salt_study.py --out results.json     runs the study (about ten minutes on two busy cores)
+    python benchmarks/salt_study.py --out results.json     runs the study (about fourteen minutes on two busy cores)
     python benchmarks/salt_study.py --read results.json    prints its tables
 
 The small teacher of a seed is trained once; all arms of the seed continue from that checkpoint.

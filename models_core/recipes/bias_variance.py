@@ -97,8 +97,8 @@ class Spec(BaseSpec):
 
 
 EXAMPLES = (
-    Example("From a small model's probabilities", Spec(), cost_s=15),
-    Example("From the symbols alone", Spec(labels="symbols"), cost_s=15),
+    Example("From a small model's probabilities", Spec(), cost_s=12),
+    Example("From the symbols alone", Spec(labels="symbols"), cost_s=12),
 )
 
 TEMPLATES = (

@@ -3,8 +3,8 @@
 Trains a small decoder, then a larger one: for a share of its steps towards the small one's distribution, afterwards on
 the text alone; optimizer and learning-rate schedule run through. SALT_DS also chooses the sequences of the first stage:
 hard for an early checkpoint of the small model, yet learnable. A share of 0 is the baseline, of 1 distillation
-throughout (RKD). A reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv 2410.18779):
-weight, temperature and score are settings to sweep, not the paper's verified values.
+throughout (RKD). In JAX or PyTorch. A reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv
+2410.18779): weight, temperature and score are settings to sweep, not the paper's verified values.
 """
 
 from __future__ import annotations
