@@ -22,6 +22,7 @@ from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
+from models_core.training.options import torch_optimizers
 
 VERSION = "2"
 FAMILY = "distillation"
@@ -169,8 +170,8 @@ class Spec(BaseSpec):
         if self.t_squared and self.tempers == "teacher":
             refuse("t_squared", "The student has no temperature whose effect it would undo.")
         if self.framework == "torch":
-            if self.optimizer.kind not in ("adam", "sgd"):
-                refuse("optimizer.kind", "With PyTorch: adam or sgd.")
+            if self.optimizer.kind not in torch_optimizers():
+                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
             if self.teacher.n_experts or self.student.n_experts:
                 refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self

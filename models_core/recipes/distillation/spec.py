@@ -26,6 +26,7 @@ from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
+from models_core.training.options import torch_optimizers
 
 TEACHER = DecoderConfig(
     n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
@@ -210,8 +211,8 @@ class Spec(BaseSpec):
     @model_validator(mode="after")
     def _has_it(self) -> Self:
         if self.framework == "torch":
-            if self.optimizer.kind not in ("adam", "sgd"):
-                refuse("optimizer.kind", "With PyTorch: adam or sgd.")
+            if self.optimizer.kind not in torch_optimizers():
+                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
             if self.teacher.n_experts or self.student.n_experts:
                 refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
