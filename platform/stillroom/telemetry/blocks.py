@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from stillroom.telemetry.codec import LEVEL, Points, decode, decode_many, encode, encode_many
+from stillroom.telemetry.codec import LEVEL, Points, decode, decode_many, encode, encode_many, micros
 
 FRAME = 512
 PLAIN, FRAMED = 1, 2
@@ -94,11 +94,6 @@ def read_table(blob: bytes | memoryview) -> Table:
     turned = np.frombuffer(raw, np.uint8).reshape(ROW.itemsize, -1).T
     table: Table = np.ascontiguousarray(turned).view(ROW).reshape(-1)
     return table
-
-
-def micros(times: Any) -> Any:
-    """Seconds as the whole microseconds that are stored."""
-    return np.rint(times * 1e6).astype(np.int64)
 
 
 def summarise(points: Points) -> Table:

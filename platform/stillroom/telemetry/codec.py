@@ -87,16 +87,23 @@ class Stack:
         return owners, places[first]
 
 
+def micros(times: Floats) -> Ints:
+    """Seconds as the nearest whole microseconds, which are stored. The whole product would round twice."""
+    whole = np.floor(times)
+    found: Ints = whole.astype(np.int64) * 1_000_000 + np.rint((times - whole) * 1e6).astype(np.int64)
+    return found
+
+
 def encode(points: Points) -> bytes:
     """Compress at least one point."""
-    micros = np.rint(points.time * 1e6).astype(np.int64)
+    micro = micros(points.time)
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = points.value.astype(np.float32)
         fits = bool(np.array_equal(narrow.astype(np.float64), points.value, equal_nan=True))
         # Differences of int64 may wrap around; the cumulative sum wraps back.
-        steps, times = np.diff(points.step), np.diff(micros)
+        steps, times = np.diff(points.step), np.diff(micro)
     values = narrow.view(np.uint8) if fits else points.value.view(np.uint8)
-    head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micros[0]))
+    head = _HEAD.pack(VERSION, _FLOAT32 if fits else 0, len(points), int(points.step[0]), int(micro[0]))
     body = _shuffle(steps.view(np.uint8), 8) + _shuffle(times.view(np.uint8), 8) + _shuffle(values, 4 if fits else 8)
     return _compressor().compress(head + body)
 
@@ -117,7 +124,7 @@ def encode_many(parts: Sequence[Points]) -> list[bytes]:
 
 def _encode_alike(parts: list[Points]) -> list[bytes]:
     step = np.stack([points.step for points in parts])
-    micro = np.rint(np.stack([points.time for points in parts]) * 1e6).astype(np.int64)
+    micro = micros(np.stack([points.time for points in parts]))
     value = np.stack([points.value for points in parts])
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = value.astype(np.float32)
@@ -155,11 +162,11 @@ def decode(blob: bytes | memoryview) -> Points:
     at = _HEAD.size
     deltas = (n - 1) * 8
     steps = _unshuffle(raw[at : at + deltas], 8).view(np.int64)
-    micros = _unshuffle(raw[at + deltas : at + 2 * deltas], 8).view(np.int64)
+    rises = _unshuffle(raw[at + deltas : at + 2 * deltas], 8).view(np.int64)
     values = _unshuffle(raw[at + 2 * deltas :], width).view(np.float32 if width == 4 else np.float64)
     with np.errstate(over="ignore"):
         step = np.cumsum(np.concatenate(([step0], steps)), dtype=np.int64)
-        micro = np.cumsum(np.concatenate(([micro0], micros)), dtype=np.int64)
+        micro = np.cumsum(np.concatenate(([micro0], rises)), dtype=np.int64)
     return Points(step, values.astype(np.float64), micro / 1e6)
 
 

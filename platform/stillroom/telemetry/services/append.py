@@ -14,7 +14,7 @@ from django.db import connection
 
 from stillroom.core.errors import NotFound
 from stillroom.telemetry.batches import Batch
-from stillroom.telemetry.codec import Floats, Points, Stack, decode
+from stillroom.telemetry.codec import Floats, Points, Stack, decode, micros
 from stillroom.telemetry.models import SeriesChunk
 from stillroom.telemetry.services.ingest import Latest, Stored, ingest
 
@@ -120,9 +120,8 @@ def _unseen(points: Points, known: _Known | None) -> Points:
 
 def _tuples(points: Points) -> list[tuple[int, int, float | str]]:
     """Comparable forms; times in microseconds, as they are stored."""
-    micros = np.rint(points.time * 1e6).astype(np.int64).tolist()
     values = [value if value == value else "NaN" for value in points.value.tolist()]
-    return list(zip(points.step.tolist(), micros, values, strict=True))
+    return list(zip(points.step.tolist(), micros(points.time).tolist(), values, strict=True))
 
 
 def _digest(stack: Stack) -> bytes:
