@@ -7,12 +7,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from stillroom_client.commands.requests import client, project_of
 from stillroom_client.commands.terminal import UsageError, clean, show_json
+from stillroom_client.errors import ApiError
 from stillroom_client.imports.push import Pushed, Pusher
 from stillroom_client.imports.source import SourceRun
 from stillroom_client.points import CHUNK_BYTES
@@ -27,6 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: a
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="SOURCE")
     place = argparse.ArgumentParser(add_help=False, parents=[common])
     place.add_argument("--project", metavar="ORG/PROJECT", help="where to; default STILLROOM_PROJECT")
+    place.add_argument("--create", action="store_true", help="make the project when there is none")
     place.add_argument("--dry-run", action="store_true", help="read everything, send nothing")
 
     mlflow = kinds.add_parser("mlflow", parents=[place], help="a tracking server (http...) or an mlruns folder")
@@ -108,6 +111,19 @@ def _tensorboard(options: argparse.Namespace) -> int:
     return _push(options, "tensorboard", read_tensorboard(_existing(options.source)))
 
 
+def _place(options: argparse.Namespace) -> str:
+    """ORG/PROJECT, made first when --create asks for it and it is not there."""
+    place = project_of(options)
+    if options.create:
+        org, _, project = place.partition("/")
+        try:
+            client().transport.call("POST", f"/orgs/{quote(org, safe='')}/projects", json={"slug": project})
+        except ApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+    return place
+
+
 def _follow(options: argparse.Namespace) -> int:
     """Read on while the files grow; every run is ended when the person interrupts."""
     from stillroom_client.imports.source import BadSource
@@ -115,7 +131,7 @@ def _follow(options: argparse.Namespace) -> int:
 
     root = _existing(options.source)
     transport = client().transport
-    pusher = Pusher(transport, project_of(options), "tensorboard")
+    pusher = Pusher(transport, _place(options), "tensorboard")
     known: dict[Path, EventFolder] = {}
     alive: dict[str, float] = {}
     try:
@@ -144,7 +160,7 @@ def _archive(options: argparse.Namespace) -> int:
     path = _existing(options.source)
     if options.dry_run:
         raise UsageError("--dry-run: the platform reads archives itself; it cannot be asked to read without storing.")
-    org, _, project = project_of(options).partition("/")
+    org, _, project = _place(options).partition("/")
     size_bytes = path.stat().st_size
 
     def blocks() -> Iterator[bytes]:
@@ -171,7 +187,7 @@ def _push(options: argparse.Namespace, kind: str, sources: Iterable[SourceRun]) 
     if options.dry_run:
         return _show_only(options, sources)
     transport: Transport = client().transport
-    pusher = Pusher(transport, project_of(options), kind)
+    pusher = Pusher(transport, _place(options), kind)
     done = []
     for source in sources:
         one = pusher.push(source)

@@ -51,7 +51,7 @@ def _export(options: argparse.Namespace) -> int:
         if not org or not project or "/" in project:
             raise UsageError(f"what: expected RUN or ORG/PROJECT, not {options.what!r}.")
         path, params = f"/orgs/{quote(org, safe='')}/projects/{quote(project, safe='')}/export", {}
-        target = options.output or f"{org}-{project}.stillroom.tar.gz"
+        target = options.output or f"{org}-{project}.stillroom.zip"
     else:
         path, params = f"/runs/{quote(options.what, safe='')}/export", {"format": options.format}
         binary = options.format == "parquet"

@@ -153,3 +153,15 @@ def test_mlflow(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
     assert (metrics["odd"]["last"], metrics["odd"]["last_step"]) == ("NaN", -5)
     files = bench.cast.mel.http.get(f"/runs/{shown['id']}/artifacts").body["items"]
     assert [one["path"] for one in files] == ["deep/note.txt"]
+
+
+def test_a_project_is_made_on_the_way_when_asked_for(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("step,loss\n1,2\n2,1\n")
+    org = bench.project.partition("/")[0]
+    place = ["import", "table", str(tmp_path / "t.csv"), "--project", f"{org}/made-on-the-way"]
+    assert main(place) != 0
+    for _ in range(2):
+        assert main([*place, "--create"]) == 0
+    found = bench.cast.mel.http.get(f"/orgs/{org}/projects/made-on-the-way/runs").body["items"]
+    (run,) = found
+    assert bench.points(run["id"], "loss") == [(1, 2.0), (2, 1.0)]
