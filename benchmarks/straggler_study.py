@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--time-s", type=float, default=600.0, help="simulated seconds of every run")
-    parser.add_argument("--data", choices=sorted(DATA), default="writers")
+    parser.add_argument("--data", choices=sorted(DATA), default="fashion")
     parser.add_argument("--arms", default="", help="names of arms with commas between them; all when empty")
     parser.add_argument("--untuned", action="store_true", help="the template's rates for all")
     parser.add_argument("--json", default="", help="also write every run's last values there")
