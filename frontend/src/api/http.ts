@@ -101,8 +101,17 @@ export async function plainRequest(path: string, init: Omit<RequestInit, "header
   }
 }
 
-export async function artifactText(url: string): Promise<string> {
-  const response = await plainRequest(url);
+/** A file as the body of a request; the answer is JSON. */
+export async function sendFile<T>(path: string, file: Blob, type: string): Promise<T> {
+  const headers = { "X-CSRFToken": csrfToken(), "Content-Type": type };
+  const response = await fetch(path, {
+    method: "POST",
+    body: file,
+    credentials: "same-origin",
+    headers,
+  }).catch(() => {
+    throw unreachable();
+  });
   if (!response.ok) throw await errorOf(response);
-  return response.text();
+  return (await response.json()) as T;
 }

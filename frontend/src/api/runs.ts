@@ -134,10 +134,6 @@ export const runArtifactsQuery = (run: string) =>
       body<Page<Artifact>>(api.GET("/api/v1/runs/{run}/artifacts", { ...at(run), signal })),
   });
 
-export function artifactUrl(run: string, path: string): string {
-  return `/api/v1/runs/${run}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}`;
-}
-
 export interface LogQuery {
   readonly cursor?: number;
   readonly limit?: number;

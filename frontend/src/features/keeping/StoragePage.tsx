@@ -50,11 +50,11 @@ export function StoragePage() {
 
 function Used({ storage }: { storage: Storage }) {
   const share = storage.artifact_bytes / Math.max(1, storage.artifact_limit_bytes);
-  const limit = `${formatBytes(storage.artifact_bytes)} of ${formatBytes(storage.artifact_limit_bytes)} of files`;
+  const limit = formatBytes(storage.artifact_limit_bytes);
   return (
     <section className="card storage-used" aria-label="Storage in use">
       <div className="figures">
-        <Figure label="Files" value={formatBytes(storage.artifact_bytes)} detail={limit} />
+        <Figure label="Files" value={formatBytes(storage.artifact_bytes)} detail={`of ${limit}`} />
         <Figure label="Points" value={formatBytes(storage.metric_bytes)} />
         <Figure label="Logs" value={formatBytes(storage.log_bytes)} />
         <Figure
@@ -63,7 +63,7 @@ function Used({ storage }: { storage: Storage }) {
           detail={plural(storage.trash_items, "thing")}
         />
       </div>
-      <Progress share={Math.min(1, share)} label={limit} wide />
+      <Progress share={Math.min(1, share)} label={`Files, of ${limit}`} wide />
     </section>
   );
 }

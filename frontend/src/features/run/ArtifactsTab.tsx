@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { artifactText } from "@/api/http";
-import { artifactUrl, runArtifactsQuery } from "@/api/runs";
+import { artifactUrl } from "@/api/artifacts";
+import { runArtifactsQuery } from "@/api/runs";
 import type { Artifact, Run } from "@/api/types";
 import { formatBytes } from "@/lib/numbers";
 import { isActive } from "@/lib/runStates";
@@ -9,23 +9,7 @@ import { formatTime } from "@/lib/times";
 import { Button } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { Icon } from "@/ui/Icon";
-
-const MOST_TEXT = 256_000;
-const IMAGES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
-
-/** Only plain text and raster images are shown; SVG and HTML could carry scripts and are only downloaded. */
-function previewOf(artifact: Artifact): "text" | "image" | null {
-  const type = artifact.media_type.split(";")[0] ?? "";
-  if (IMAGES.has(type) && artifact.size_bytes < 20_000_000) return "image";
-  const textual =
-    type === "application/json" ||
-    type === "text/plain" ||
-    type === "text/csv" ||
-    type === "text/markdown" ||
-    type === "application/x-ndjson" ||
-    type === "application/yaml";
-  return textual && artifact.size_bytes <= MOST_TEXT ? "text" : null;
-}
+import { ArtifactPreview } from "./ArtifactPreview";
 
 export function ArtifactsTab({ run }: { run: Run }) {
   const artifacts = useQuery({
@@ -81,15 +65,9 @@ export function ArtifactsTab({ run }: { run: Run }) {
                     <a className="button button-small" href={artifactUrl(run.id, artifact.path)} download>
                       <Icon name="download" size={14} /> Download
                     </a>
-                    {previewOf(artifact) !== null && (
-                      <Button
-                        small
-                        onClick={() => show(artifact)}
-                        aria-pressed={shown?.path === artifact.path}
-                      >
-                        Preview
-                      </Button>
-                    )}
+                    <Button small onClick={() => show(artifact)} aria-pressed={shown?.path === artifact.path}>
+                      Preview
+                    </Button>
                   </span>
                 </td>
               </tr>
@@ -97,31 +75,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
           </tbody>
         </table>
       </div>
-      {shown !== null && <Preview run={run} artifact={shown} onClose={() => show(null)} />}
+      {shown !== null && <ArtifactPreview run={run.id} artifact={shown} onClose={() => show(null)} />}
     </>
-  );
-}
-
-function Preview({ run, artifact, onClose }: { run: Run; artifact: Artifact; onClose: () => void }) {
-  const kind = previewOf(artifact);
-  const url = artifactUrl(run.id, artifact.path);
-  const text = useQuery({
-    queryKey: ["artifact", run.id, artifact.path, artifact.sha256],
-    queryFn: () => artifactText(url),
-    enabled: kind === "text",
-    staleTime: Infinity,
-  });
-  return (
-    <section className="card preview" aria-label={`Preview of ${artifact.path}`}>
-      <header className="card-head">
-        <h3>{artifact.path}</h3>
-        <span className="spacer" />
-        <Button look="quiet" small icon="close" aria-label="Close the preview" onClick={onClose} />
-      </header>
-      {kind === "image" && <img src={url} alt={artifact.path} />}
-      {kind === "text" && text.isPending && <Skeleton />}
-      {text.isError && <ErrorNote error={text.error} />}
-      {text.data !== undefined && <pre tabIndex={0}>{text.data}</pre>}
-    </section>
   );
 }

@@ -19,6 +19,7 @@ import { Figure } from "@/ui/Quantity";
 import { StateChip } from "@/ui/StateChip";
 import { say, sayError } from "@/ui/toasts";
 import { AttemptTimeline } from "./AttemptTimeline";
+import { ExportMenu } from "./ExportMenu";
 import { FailureNote } from "./FailureNote";
 
 export function RunHeader({ org, run, progress }: { org: string; run: Run; progress: RunProgress | null }) {
@@ -170,6 +171,7 @@ function RunActions({ org, run }: { org: string; run: Run }) {
         </Button>
       )}
       {may("delete") && <Button onClick={throwAway}>Move to trash</Button>}
+      <ExportMenu run={run.id} />
       {may("clone") && (
         <LinkButton to={`/o/${org}/submit/${run.recipe}?from=${run.id}`} hint="E">
           Clone and edit

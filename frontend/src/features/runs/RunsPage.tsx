@@ -16,6 +16,7 @@ import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import { BulkBar, compareUrl } from "./BulkBar";
 import { sparkColumn, tableColumns } from "./columns";
+import { ArchiveMenu } from "./ArchiveMenu";
 import { ProjectTabs } from "./ProjectTabs";
 import { QueryBox } from "./QueryBox";
 import { rowsOf, runsIn, sortGroups, type Row } from "./rows";
@@ -194,9 +195,12 @@ export function RunsPage() {
       crumbs={[{ text: "Projects", to: `/o/${org}/active` }]}
       followsLive
       actions={
-        <LinkButton to={`/o/${org}/submit?project=${project}`} icon="plus" hint="N" look="primary">
-          Submit
-        </LinkButton>
+        <>
+          <ArchiveMenu org={org} project={project} />
+          <LinkButton to={`/o/${org}/submit?project=${project}`} icon="plus" hint="N" look="primary">
+            Submit
+          </LinkButton>
+        </>
       }
     >
       <div className="runs-page">
