@@ -105,13 +105,25 @@ def test_a_study_template_from_the_gallery_to_its_report(page: Page) -> None:
     expect(page).to_have_url(re.compile("x=train"))
 
 
-@pytest.mark.parametrize("recipe", sorted(recipes()))
-def test_a_recipe_from_its_form_to_its_chart(page: Page, installation: Platform, recipe: str) -> None:
+def launch(page: Page, recipe: str) -> str:
     page.goto("/o/demo/submit")
-    page.get_by_role("link", name=re.compile(recipes()[recipe].title, re.I)).first.click()
+    page.get_by_role("link", name=re.compile(re.escape(recipes()[recipe].title), re.I)).first.click()
     expect(page).to_have_url(re.compile(f"/submit/{recipe}"))
     page.get_by_role("button", name=re.compile("^Launch", re.I)).first.click()
-    run = run_in(page)
+    return run_in(page)
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_every_form_launches_as_it_is_drawn(page: Page, installation: Platform, recipe: str) -> None:
+    run = launch(page, recipe)
+    assert installation.run(run)["recipe"] == recipe
+    installation.api("POST", f"/runs/{run}/cancel")
+    assert installation.wait(run)["state"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("recipe", ["distillation", "federated_training", "language_model", "optimizer_benchmark"])
+def test_a_recipe_of_each_family_from_its_form_to_its_chart(page: Page, installation: Platform, recipe: str) -> None:
+    run = launch(page, recipe)
     expect(page.get_by_text("Running", exact=True).first).to_be_visible(timeout=RUN_MS)
     expect(page.locator("canvas").first).to_be_visible(timeout=RUN_MS)
     expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible(timeout=RUN_MS)
@@ -163,6 +175,34 @@ def test_runs_are_grouped_compared_and_ranked(page: Page, installation: Platform
     expect(page.locator("canvas").first).to_be_visible()
     page.goto(f"/o/demo/p/{installation.project}/runs")
     expect(page.get_by_text("sgd 0.01").first).to_be_visible()
+
+
+def test_files_are_looked_into_and_a_project_goes_out_and_comes_back(
+    page: Page, installation: Platform, tmp_path: Path
+) -> None:
+    home = "/orgs/demo/projects/archives"
+    installation.api("POST", "/orgs/demo/projects", {"slug": "archives", "name": "Archives"})
+    run = installation.api("POST", f"{home}/runs", {"external": True, "name": "with files"})["id"]
+    table = "step,loss\n" + "".join(f"{step},{1 / step}\n" for step in range(1, 301))
+    installation.put(f"/runs/{run}/artifacts/tables/loss.csv", table.encode())
+    installation.put(f"/runs/{run}/artifacts/weights.bin", bytes(range(256)))
+    page.goto(f"/o/demo/runs/{run}/artifacts")
+    page.get_by_role("row", name="tables/loss.csv").get_by_role("button", name="Preview").click()
+    shown = page.get_by_role("region", name="Preview of tables/loss.csv")
+    expect(shown.get_by_text("the first 100 rows")).to_be_visible()
+    expect(shown.get_by_role("row")).to_have_count(101)
+    page.get_by_role("row", name="weights.bin").get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("region", name="Preview of weights.bin").get_by_text("not text")).to_be_visible()
+
+    page.goto("/o/demo/p/archives/runs")
+    page.get_by_role("button", name="Archive of the project").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export this project").click()
+    archive = tmp_path / "project.zip"
+    download.value.save_as(archive)
+    page.get_by_label("Archive to import").set_input_files(archive)
+    expect(page.get_by_text("Imported 1 run, 0 points, 2 files.")).to_be_visible()
+    assert installation.api("GET", home)["runs"] == 2
 
 
 def test_signing_in_for_the_console_leads_there(page: Page, installation: Platform) -> None:

@@ -98,6 +98,12 @@ class Platform:
         assert answer.status_code < 400, answer.text
         return answer.json() if answer.content else None
 
+    def put(self, path: str, content: bytes) -> None:
+        """Send a file as the demo user."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.put(f"{self.url}/api/v1{path}", content=content, headers=headers, timeout=30)
+        assert answer.status_code < 400, answer.text
+
     def submit(self, recipe: str, spec: dict[str, Any], **more: Any) -> str:
         """Submit a run; returns its id."""
         payload = {"recipe": recipe, "spec": spec, **more}
