@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { m4 } from "./m4";
+import { padded, resolved } from "./plotOptions";
 import { emptyScene, type Scene } from "./scene";
 import { csvOf, rowsOf, sentenceOf } from "./sentences";
 import { ema } from "./smoothing";
@@ -64,5 +65,33 @@ describe("a scene in words", () => {
     expect(rowsOf(scene, 2).map((row) => row.x)).toEqual([0, 20]);
     const named = { ...scene, lines: scene.lines.map((line) => ({ ...line, label: "=cmd, x" })) };
     expect(csvOf(named, "step").split("\n").slice(0, 2)).toEqual([`step,"'=cmd, x"`, "0,5.6"]);
+  });
+});
+
+describe("ranges of an axis", () => {
+  const steps = ([low, high]: readonly (number | null)[]): boolean => {
+    const from = Number(low);
+    return from + (Number(high) - from) / 100 > from;
+  };
+
+  it("hold steps that differ, also around the smoothed line of a constant", () => {
+    for (const constant of [0.34109945259427954, 0.040063254866686396, -7.1e-12, 3.3e30]) {
+      const line = ema(
+        Array.from({ length: 16 }, () => constant),
+        0.9,
+      );
+      expect(steps(padded(Math.min(...line), Math.max(...line), false))).toBe(true);
+    }
+  });
+
+  it("are widened where a zoom went below what numbers can tell apart", () => {
+    expect(steps(resolved(1_795_808_309.7757, 1_795_808_309.7757))).toBe(true);
+    expect(steps(resolved(0.5, 0.5 + 1e-16))).toBe(true);
+    expect(resolved(2, 3)).toEqual([2, 3]);
+  });
+
+  it("keep a small but real difference", () => {
+    const [low, high] = padded(1, 1.00001, false);
+    expect(Number(high) - Number(low)).toBeLessThan(2e-5);
   });
 });

@@ -78,19 +78,30 @@ function bandsOf(scene: Scene): uPlot.Band[] {
   );
 }
 
-function padded(low: number, high: number, fromZero: boolean): uPlot.Range.MinMax {
+/** Differences below this share of the values are rounding, as in the smoothed line of a constant. */
+const ROUNDING = 1e-9;
+/** A narrower range holds no numbers that a step of its axis could tell apart: counting ticks would never end. */
+const NARROWEST = 1e-12;
+
+export function padded(low: number, high: number, fromZero: boolean): uPlot.Range.MinMax {
   const bottom = fromZero && low >= 0 ? 0 : low;
   const span = high - bottom;
-  if (span === 0) {
+  if (span <= Math.max(Math.abs(bottom), Math.abs(high)) * ROUNDING) {
     const room = Math.abs(high) * 0.1 || 1;
     return [bottom - room, high + room];
   }
   return [bottom === 0 && fromZero ? 0 : bottom - span * 0.06, high + span * 0.06];
 }
 
+/** The range, widened where it is too narrow for ticks. */
+export function resolved(low: number, high: number): uPlot.Range.MinMax {
+  const room = Math.max(Math.abs(low), Math.abs(high)) * NARROWEST;
+  return high - low > room ? [low, high] : [low - room, high + room];
+}
+
 function yRange(view: PlotView, low: number | null, high: number | null): uPlot.Range.MinMax {
   const chosen = view.yZoom();
-  if (chosen !== null) return [chosen[0], chosen[1]];
+  if (chosen !== null) return resolved(chosen[0], chosen[1]);
   if (low === null || high === null) return view.yLog ? [0.1, 1] : [0, 1];
   if (!view.yLog) return padded(low, high, view.fromZero);
   const floor = low > 0 ? low : high / 1e6;
@@ -100,9 +111,9 @@ function yRange(view: PlotView, low: number | null, high: number | null): uPlot.
 
 function xRange(view: PlotView, low: number | null, high: number | null): uPlot.Range.MinMax {
   const chosen = view.zoom() ?? view.scene().xRange;
-  if (chosen !== null) return [chosen[0], chosen[1]];
+  if (chosen !== null) return resolved(chosen[0], chosen[1]);
   if (low === null || high === null) return [0, 1];
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+  return low === high ? [low - 0.5, high + 0.5] : resolved(low, high);
 }
 
 /** Steps of 1, 2 and 5. */
