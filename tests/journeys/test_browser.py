@@ -184,8 +184,8 @@ def test_files_are_looked_into_and_a_project_goes_out_and_comes_back(
     installation.api("POST", "/orgs/demo/projects", {"slug": "archives", "name": "Archives"})
     run = installation.api("POST", f"{home}/runs", {"external": True, "name": "with files"})["id"]
     table = "step,loss\n" + "".join(f"{step},{1 / step}\n" for step in range(1, 301))
-    installation.put(f"/runs/{run}/artifacts/tables/loss.csv", table.encode())
-    installation.put(f"/runs/{run}/artifacts/weights.bin", bytes(range(256)))
+    installation.put(f"/runs/{run}/artifacts/tables/loss.csv?epoch=1", table.encode())
+    installation.put(f"/runs/{run}/artifacts/weights.bin?epoch=1", bytes(range(256)))
     page.goto(f"/o/demo/runs/{run}/artifacts")
     page.get_by_role("row", name="tables/loss.csv").get_by_role("button", name="Preview").click()
     shown = page.get_by_role("region", name="Preview of tables/loss.csv")

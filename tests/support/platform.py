@@ -99,7 +99,7 @@ class Platform:
         return answer.json() if answer.content else None
 
     def put(self, path: str, content: bytes) -> None:
-        """Send a file as the demo user."""
+        """Send a file as the demo user; `path` carries the epoch."""
         headers = {"Authorization": f"Bearer {self.token}"}
         answer = httpx.put(f"{self.url}/api/v1{path}", content=content, headers=headers, timeout=30)
         assert answer.status_code < 400, answer.text
