@@ -188,95 +188,18 @@ def transformers_peer(folder: Path, size: str, precision: str) -> tuple[Callable
 
 def plain_peer(folder: Path, size: str, precision: str) -> tuple[Callable[[], float], Any]:
     import torch
+    from decoder_peers.plain import Model, Shape
     from safetensors.torch import load_file
     from torch import nn
     from torch.nn import functional as F  # noqa: N812
 
-    (layers, width, d_ff, heads, kv, head, window, every), vocabulary, _, _ = SIZES[size]
+    shape, vocabulary = Shape(*SIZES[size][0]), SIZES[size][1]
     dtype = getattr(torch, precision)
-
-    class Norm(nn.Module):
-        def __init__(self, size: int) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(size))
-
-        def forward(self, x: Any) -> Any:
-            y = x.float()
-            y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)
-            return (y * (1 + self.weight.float())).to(x.dtype)
-
-    class Attention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.q_proj = nn.Linear(width, heads * head, bias=False)
-            self.k_proj = nn.Linear(width, kv * head, bias=False)
-            self.v_proj = nn.Linear(width, kv * head, bias=False)
-            self.o_proj = nn.Linear(heads * head, width, bias=False)
-            self.q_norm, self.k_norm = Norm(head), Norm(head)
-
-        def forward(self, x: Any, turn: Any, mask: Any, held: Any = None, at: int = 0) -> Any:
-            batch, time, _ = x.shape
-            q = self.q_norm(self.q_proj(x).view(batch, time, heads, head)).transpose(1, 2)
-            k = self.k_norm(self.k_proj(x).view(batch, time, kv, head)).transpose(1, 2)
-            v = self.v_proj(x).view(batch, time, kv, head).transpose(1, 2)
-            cos, sin = turn
-            q, k = (y * cos + torch.cat((-y[..., head // 2 :], y[..., : head // 2]), -1) * sin for y in (q, k))
-            if held is not None:
-                held[0][:, :, at : at + time], held[1][:, :, at : at + time] = k, v
-                k, v = held[0][:, :, : at + time], held[1][:, :, : at + time]
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-            return self.o_proj(out.transpose(1, 2).reshape(batch, time, -1))
-
-    class Mlp(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gate_proj = nn.Linear(width, d_ff, bias=False)
-            self.up_proj = nn.Linear(width, d_ff, bias=False)
-            self.down_proj = nn.Linear(d_ff, width, bias=False)
-
-        def forward(self, x: Any) -> Any:
-            return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
-
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.self_attn, self.mlp = Attention(), Mlp()
-            self.input_layernorm, self.post_attention_layernorm = Norm(width), Norm(width)
-            self.pre_feedforward_layernorm, self.post_feedforward_layernorm = Norm(width), Norm(width)
-
-        def forward(self, x: Any, *more: Any) -> Any:
-            x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), *more))
-            return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed_tokens = nn.Embedding(vocabulary, width)
-            self.layers = nn.ModuleList(Layer() for _ in range(layers))
-            self.norm = Norm(width)
-
-        def forward(self, tokens: Any, held: Any = None, at: int = 0) -> Any:
-            time = tokens.shape[1]
-            i = torch.arange(at, at + time)
-            turns, masks = {}, {}
-            for wide, base in ((True, 1e6), (False, 1e4)):
-                angle = i[:, None].float() * base ** (-torch.arange(0, head, 2).float() / head)
-                angle = torch.cat((angle, angle), -1)
-                turns[wide] = angle.cos().to(dtype), angle.sin().to(dtype)
-                j = torch.arange(at + time)
-                seen = j <= i[:, None]
-                masks[wide] = seen if wide else seen & (j > i[:, None] - window)
-            x = self.embed_tokens(tokens) * torch.tensor(width**0.5, dtype=dtype)
-            for index, layer in enumerate(self.layers):
-                wide = (index + 1) % every == 0
-                x = layer(x, turns[wide], masks[wide], None if held is None else held[index], at)
-            return F.linear(self.norm(x), self.embed_tokens.weight)
-
-    model = Model()
+    model = Model(shape, vocabulary, dtype)
     state = load_file(folder / "model.safetensors")
     model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
     model.to(dtype)
-    reader = Model()
+    reader = Model(shape, vocabulary, dtype)
     reader.load_state_dict(model.state_dict())
     reader.to(dtype).eval()
     optimizer = torch.optim.AdamW(
@@ -298,7 +221,8 @@ def plain_peer(folder: Path, size: str, precision: str) -> tuple[Callable[[], fl
 
     @torch.inference_mode()
     def decode(new: int) -> list[int]:
-        held = [tuple(torch.zeros(1, kv, PROMPT + new, head, dtype=dtype) for _ in "kv") for _ in range(layers)]
+        room = (1, shape.kv, PROMPT + new, shape.head)
+        held = [tuple(torch.zeros(room, dtype=dtype) for _ in "kv") for _ in range(shape.layers)]
         logits, made = reader(prompt, held, 0)[:, -1], []
         for index in range(new):
             made.append(logits.argmax(-1))
