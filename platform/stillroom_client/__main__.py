@@ -1,4 +1,4 @@
-"""The `stillroom` command: submit, look, control, log, import. Every command takes --json and -h."""
+"""The `stillroom` command: submit, look, rank, control, log, import. Every command takes --json and -h."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stillroom_client.commands import account, control, importing, look, machine, submit, transfer
+from stillroom_client.commands import account, control, importing, look, machine, ranks, submit, transfer
 from stillroom_client.commands.terminal import UsageError
 from stillroom_client.errors import ConnectionFailed, StillroomError
 
-PARTS = (account, submit, look, control, transfer, importing, machine)
+PARTS = (account, submit, look, ranks, control, transfer, importing, machine)
 EPILOGUE = """\
 exit codes: 0 done, 1 the platform refused or the run did not succeed, 2 wrong usage, 3 the platform does not answer,
 130 interrupted

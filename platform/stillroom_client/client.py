@@ -130,6 +130,23 @@ class Client:
         """The projects of an organisation."""
         return list(self._pages(f"/orgs/{quote(org, safe='')}/projects", {}))
 
+    def leaderboards(self, org: str) -> list[JsonObject]:
+        """The leaderboards of an organisation."""
+        return list(self._get("/benchmarks", {"org": org})["items"])
+
+    def leaderboard(self, board: str) -> JsonObject:
+        """A leaderboard with its entries, best first."""
+        return self._get(f"/benchmarks/{quote(board, safe='')}")
+
+    def scores(self, boards: Iterable[str], *, method: str | None = None, reference: str | None = None) -> JsonObject:
+        """Methods scored over several leaderboards by the steps to their targets.
+
+        method: the path of the spec that tells them apart, "optimizer.kind" by default. reference: one of them, against
+        which the speed of the others is given.
+        """
+        asked = {"benchmark": list(boards), "method": method, "reference": reference}
+        return self._get("/benchmark-scores", {name: value for name, value in asked.items() if value is not None})
+
     def series(self, run: str) -> list[JsonObject]:
         """The metrics of a run with their summaries: key, n, last, min, max, last_step."""
         return list(self._pages(f"{_run_path(run)}/series", {}))

@@ -21,7 +21,17 @@ def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_no_migration_is_missing() -> None:
     found = manage(
-        "makemigrations", "--check", "--dry-run", "accounts", "tenants", "runs", "scheduling", "telemetry", "boards"
+        "makemigrations",
+        "--check",
+        "--dry-run",
+        "accounts",
+        "tenants",
+        "runs",
+        "scheduling",
+        "telemetry",
+        "boards",
+        "alerts",
+        "mlflow",
     )
     assert found.returncode == 0, found.stdout
 

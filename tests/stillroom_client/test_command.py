@@ -164,6 +164,50 @@ def test_logs_follow_to_the_end_without_repeating_a_line(
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["one", "two"]
 
 
+ENTRY = {
+    "label": "SONew",
+    "rank": [1, 2],
+    "mean": 0.25,
+    "lo": 0.2,
+    "hi": 0.3,
+    "n": 2,
+    "reached": 2,
+    "steps_to_target": {"mean": 120.0, "half_width": None, "n": 1},
+    "columns": {"optim/state_bytes": {"mean": 4096.0, "half_width": 0.0, "n": 2}, "perf/step_s": None},
+}
+
+
+def test_a_leaderboard_prints_ranks_intervals_and_columns(
+    signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = {"name": "digits", "version": 2, "reduce": "last", "metric": "eval/loss", "target": 0.3, "seeds": 3}
+    signed_in.answers = [reply({**board, "columns": list(ENTRY["columns"]), "entries": [ENTRY]})]
+    assert main(["leaderboard", "b_1"]) == 0
+    title, head, row = capsys.readouterr().out.splitlines()
+    assert title == "digits, version 2: last eval/loss, target 0.3"
+    assert head.split("  ")[0] == "RANK"
+    cells = [cell.strip() for cell in row.split("  ") if cell.strip()]
+    assert cells == ["1-2", "SONew", "0.25 ± 0.05", "2/3", "2/2", "120", "4096 ± 0", "-"]
+
+
+def test_scores_name_misses_and_ask_for_the_reference(
+    signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {"steps": 10.0, "ratio": 1.0, "trials": 1, "studies": 2}
+    missed = {**there, "steps": None, "ratio": None}
+    methods = [{"method": "a", "score": 1.0, "speedup": 2.0}, {"method": "b", "score": 0.0, "speedup": None}]
+    workload = {"benchmark": "b_1", "name": "digits", "methods": {"a": there, "b": missed}}
+    signed_in.answers = [reply({"r_max": 4.0, "methods": methods, "workloads": [workload]})]
+    assert main(["scores", "b_1", "b_2", "--against", "b"]) == 0
+    assert "benchmark=b_1&benchmark=b_2" in signed_in.asked[-1].path
+    assert "reference=b" in signed_in.asked[-1].path
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["a", "1.000", "2.00x", "10"],
+        ["b", "0.000", "-", "not", "reached"],
+    ]
+
+
 def test_ls_prints_a_table(signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
     run = {"id": "r_1", "state": "RUNNING", "recipe": "distillation", "seed": 3, "name": "", "progress": None}
     signed_in.answers = [reply({"items": [run], "next_cursor": None})]

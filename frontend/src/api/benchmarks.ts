@@ -1,6 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, body } from "./http";
-import type { Benchmark, BenchmarkDetail, NewBenchmark, Page, Scores } from "./types";
+import type { Benchmark, BenchmarkChange, BenchmarkDetail, NewBenchmark, Page, Scores } from "./types";
 
 export const benchmarksQuery = (org: string) =>
   queryOptions({
@@ -9,14 +9,16 @@ export const benchmarksQuery = (org: string) =>
       body(api.GET("/api/v1/benchmarks", { params: { query: { org } }, signal })) as Promise<Page<Benchmark>>,
   });
 
-/** Methods over several leaderboards; `method` is the path of the spec by which they are told apart. */
-export const scoresQuery = (org: string, boards: readonly string[], method: string) =>
+/** Methods over several leaderboards; `method` is the path of the spec by which they are told apart, `reference` one of them. */
+export const scoresQuery = (org: string, boards: readonly string[], method: string, reference: string) =>
   queryOptions({
-    queryKey: ["scores", org, boards, method],
+    queryKey: ["scores", org, boards, method, reference],
     queryFn: ({ signal }) =>
       body<Scores>(
         api.GET("/api/v1/benchmark-scores", {
-          params: { query: { org, benchmark: [...boards], method } },
+          params: {
+            query: { org, benchmark: [...boards], method, ...(reference === "" ? {} : { reference }) },
+          },
           signal,
         }),
       ),
@@ -35,6 +37,10 @@ export async function createBenchmark(org: string, benchmark: NewBenchmark): Pro
   return (await body(
     api.POST("/api/v1/benchmarks", { params: { query: { org } }, body: benchmark }),
   )) as Benchmark;
+}
+
+export async function changeBenchmark(benchmark: string, change: BenchmarkChange): Promise<void> {
+  await body(api.PATCH("/api/v1/benchmarks/{benchmark}", { params: { path: { benchmark } }, body: change }));
 }
 
 export async function deleteBenchmark(benchmark: string): Promise<void> {

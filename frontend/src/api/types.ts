@@ -83,6 +83,7 @@ export type Benchmark = Omit<S["BenchmarkOut"], "frozen" | "goal" | "reduce"> & 
 export type BenchmarkEntry = Omit<S["EntryOut"], "spec"> & { readonly spec: JsonObject };
 export type BenchmarkDetail = Benchmark & { readonly entries: readonly BenchmarkEntry[] };
 export type NewBenchmark = S["BenchmarkIn"];
+export type BenchmarkChange = S["BenchmarkPatch"];
 
 export type Member = S["MemberOut"];
 export type MemberAdded = S["MemberAdded"];

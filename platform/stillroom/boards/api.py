@@ -18,8 +18,9 @@ from stillroom.boards.schemas import (
 )
 from stillroom.boards.scoring import R_MAX
 from stillroom.boards.selectors import Entry, benchmark_access, ranking, workloads
-from stillroom.boards.services import benchmark_create, benchmark_delete
+from stillroom.boards.services import benchmark_create, benchmark_delete, benchmark_update
 from stillroom.core.errors import Invalid, NotFound
+from stillroom.core.intervals import Interval
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -75,12 +76,9 @@ def benchmark_get(request: DoorRequest, benchmark: str) -> object:
 
 @door.patch("/benchmarks/{benchmark}", needs=Can.BENCHMARK_MANAGE, response=BenchmarkOut)
 def benchmark_change(request: DoorRequest, benchmark: str, payload: BenchmarkPatch) -> object:
-    """Change the description or the target; what is ranked stays frozen."""
-    with benchmark_access(request.door, benchmark) as (_, found):
-        for name, value in payload.model_dump(exclude_unset=True).items():
-            setattr(found, name, value)
-        found.save(update_fields=["description", "target"])
-        return _out(found)
+    """Change the description or the columns, or set the target that is still missing; what is ranked stays frozen."""
+    with benchmark_access(request.door, benchmark) as (member, found):
+        return _out(benchmark_update(member=member, benchmark=found, values=payload.model_dump(exclude_unset=True)))
 
 
 @door.delete("/benchmarks/{benchmark}", needs=Can.BENCHMARK_MANAGE, response={204: None})
@@ -92,13 +90,17 @@ def benchmark_remove(request: DoorRequest, benchmark: str) -> object:
 
 
 def _out(row: Benchmark) -> dict[str, Any]:
-    fields = ("id", "name", "description", "recipe", "frozen", "metric", "reduce", "goal", "target", "seeds", "version")
-    return {**{name: getattr(row, name) for name in fields}, "org": row.tenant.slug, "created_at": row.created_at}
+    fields = ("id", "name", "description", "recipe", "frozen", "metric", "reduce", "goal", "target")
+    more = ("columns", "seeds", "version")
+    return {
+        **{name: getattr(row, name) for name in (*fields, *more)},
+        "org": row.tenant.slug,
+        "created_at": row.created_at,
+    }
 
 
 def _entry(benchmark: Benchmark, entry: Entry) -> dict[str, Any]:
     standing, found = entry.standing, entry.standing.interval
-    steps = standing.steps_to_target
     return {
         "label": entry.label,
         "spec_hash": standing.key,
@@ -110,7 +112,13 @@ def _entry(benchmark: Benchmark, entry: Entry) -> dict[str, Any]:
         "hi": found.high if found and found.half_width is not None else None,
         "rank": standing.rank,
         "reached": standing.reached,
-        "steps_to_target": {"mean": steps.mean, "half_width": steps.half_width, "n": steps.n} if steps else None,
+        "steps_to_target": _mean(standing.steps_to_target),
+        "values": list(standing.values),
+        "columns": {key: _mean(value) for key, value in entry.columns.items()},
         "runs": entry.runs,
         "complete": standing.n >= benchmark.seeds,
     }
+
+
+def _mean(found: Interval | None) -> dict[str, Any] | None:
+    return {"mean": found.mean, "half_width": found.half_width, "n": found.n} if found else None

@@ -10,7 +10,7 @@ from stillroom.core.tenancy import TenantModel
 
 class Benchmark(TenantModel):
     """Runs of `recipe` whose spec has every value of `frozen` compete by `metric`. Rankings are computed, never
-    stored.
+    stored. `columns`: further metrics, shown beside the rank and without a say in it.
     """
 
     class Reduce(models.TextChoices):
@@ -31,6 +31,7 @@ class Benchmark(TenantModel):
     reduce = models.CharField(max_length=4, choices=Reduce, default=Reduce.LAST)
     goal = models.CharField(max_length=3, choices=Goal)
     target = models.FloatField(null=True, blank=True)
+    columns = models.JSONField(default=list)
     seeds = models.PositiveIntegerField(default=3)
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillroom.core.intervals import Interval, interval
 
@@ -23,7 +23,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One entry's place. `rank` is a range: entries whose intervals overlap share it. None: nothing to rank yet."""
+    """One entry's place. `rank` is a range: entries whose intervals overlap share it. None: nothing to rank yet.
+
+    `counted`: the runs with a value, in order of their seeds, and `values` what they reached.
+    """
 
     key: str
     n: int
@@ -32,6 +35,8 @@ class Standing:
     rank: tuple[int, int] | None
     reached: int | None
     steps_to_target: Interval | None
+    counted: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
 
 
 def standings(entries: Mapping[str, Sequence[Result]], *, goal: str, target: float | None) -> list[Standing]:
@@ -61,7 +66,15 @@ def _once_per_seed(results: Sequence[Result]) -> list[Result]:
 
 
 def _standing(key: str, results: list[Result], target: float | None, goal: str) -> Standing:
-    values = [result.value for result in results if result.value is not None and math.isfinite(result.value)]
+    finite = sorted(
+        (
+            (result.seed, result.run_id, result.value)
+            for result in results
+            if result.value is not None and math.isfinite(result.value)
+        ),
+        key=lambda one: one[0],
+    )
+    values = [value for _, _, value in finite]
     reached = steps = None
     if target is not None:
         met = [result for result in results if result.target_step is not None]
@@ -75,6 +88,8 @@ def _standing(key: str, results: list[Result], target: float | None, goal: str) 
         rank=None,
         reached=reached,
         steps_to_target=steps,
+        counted=tuple(run for _, run, _ in finite),
+        values=tuple(values),
     )
 
 
@@ -83,15 +98,7 @@ def _with_rank(item: Standing, ranked: list[Standing], sign: float) -> Standing:
     assert item.interval is not None
     better = sum(1 for other in ranked if _surely_better(other.interval, item.interval, sign))
     worse = sum(1 for other in ranked if _surely_better(item.interval, other.interval, sign))
-    return Standing(
-        item.key,
-        item.n,
-        item.failed,
-        item.interval,
-        (better + 1, len(ranked) - worse),
-        item.reached,
-        item.steps_to_target,
-    )
+    return replace(item, rank=(better + 1, len(ranked) - worse))
 
 
 def _surely_better(one: Interval | None, other: Interval | None, sign: float) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from stillroom.boards.scoring import profile, ratios, scores, speedups
 from stillroom.boards.selectors import Workload
@@ -17,21 +17,35 @@ from stillroom.tenants.schemas import StrictSchema
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z_][\w.]*$")]
 
 
+Metric = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    if len(set(columns)) < len(columns):
+        raise ValueError("A metric is named twice.")
+    return columns
+
+
+Columns = Annotated[list[Metric], Field(max_length=5), AfterValidator(_distinct)]
+
+
 class BenchmarkIn(StrictSchema):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     description: Annotated[str, StringConstraints(max_length=5000)] = ""
     recipe: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     frozen: Annotated[dict[Path, Any], Field(max_length=100)]
-    metric: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    metric: Metric
     reduce: Literal["last", "min", "max"] = "last"
     goal: Literal["min", "max"]
     target: float | None = None
+    columns: Columns = []
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
 
 
 class BenchmarkPatch(StrictSchema):
     description: Annotated[str, StringConstraints(max_length=5000)] | None = None
     target: float | None = None
+    columns: Columns | None = None
 
 
 class BenchmarkOut(Schema):
@@ -45,6 +59,7 @@ class BenchmarkOut(Schema):
     reduce: str
     goal: str
     target: float | None
+    columns: list[str]
     seeds: int
     version: int
     created_at: datetime
@@ -55,7 +70,7 @@ class BenchmarkList(Schema):
     next_cursor: str | None = None
 
 
-class StepsOut(Schema):
+class MeanOut(Schema):
     mean: float
     half_width: float | None
     n: int
@@ -72,7 +87,9 @@ class EntryOut(Schema):
     hi: float | None
     rank: tuple[int, int] | None
     reached: int | None
-    steps_to_target: StepsOut | None
+    steps_to_target: MeanOut | None
+    values: list[float]
+    columns: dict[str, MeanOut | None]
     runs: list[str]
     complete: bool
 

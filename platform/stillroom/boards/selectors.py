@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from stillroom.boards.models import Benchmark
 from stillroom.boards.ranking import Result, Standing, standings
 from stillroom.boards.scoring import time_to_target
 from stillroom.core.errors import Invalid, NotFound
+from stillroom.core.intervals import Interval, interval
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.lifecycle import TERMINAL, State
 from stillroom.runs.models import Run, Series
@@ -68,18 +69,19 @@ def matches(benchmark: Benchmark, recipe: str, spec: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a ranking: its standing, what distinguishes its spec, and its runs."""
+    """A line of a ranking: its standing, what distinguishes its spec, its runs, and what stands beside the rank."""
 
     standing: Standing
     label: str
     differences: dict[str, Any]
     runs: list[str]
+    columns: dict[str, Interval | None]
 
 
 def ranking(benchmark: Benchmark) -> list[Entry]:
     """All entries, best first. Two queries, and two more for each run when there is a target."""
     by_spec = _runs_by_spec(benchmark)
-    metrics = summaries([run.id for found in by_spec.values() for run in found], [benchmark.metric])
+    metrics = summaries([run.id for found in by_spec.values() for run in found], [benchmark.metric, *benchmark.columns])
     results = {
         spec_hash: [_result(benchmark, run, metrics.get(run.id, {}).get(benchmark.metric)) for run in found]
         for spec_hash, found in by_spec.items()
@@ -94,6 +96,7 @@ def ranking(benchmark: Benchmark) -> list[Entry]:
             label=_label(by_spec[standing.key][0]),
             differences=_only(by_spec[standing.key][0].spec, differing),
             runs=[run.id for run in by_spec[standing.key]],
+            columns={key: _beside(metrics, standing.counted, key) for key in benchmark.columns},
         )
         for standing in placed
     ]
@@ -162,6 +165,13 @@ def _runs_by_spec(benchmark: Benchmark) -> dict[str, list[Run]]:
         if matches(benchmark, run.recipe, run.spec):
             by_spec[run.spec_hash].append(run)
     return by_spec
+
+
+def _beside(metrics: Mapping[str, Mapping[str, Series]], runs: Sequence[str], key: str) -> Interval | None:
+    """The mean of the last values of those runs that have a finite one."""
+    found = [metrics[run][key].last for run in runs if key in metrics.get(run, {})]
+    values = [value for value in found if value is not None and math.isfinite(value)]
+    return interval(values) if values else None
 
 
 def _only(spec: Any, paths: list[str]) -> dict[str, Any]:

@@ -46,6 +46,35 @@ def benchmark_create(*, member: Member, values: dict[str, Any]) -> Benchmark:
     return row
 
 
+def benchmark_update(*, member: Member, benchmark: Benchmark, values: dict[str, Any]) -> Benchmark:
+    """Change what has no say in the ranking (description, columns), or set a target where there is none.
+
+    A target once set stays: steps to another one do not compare. Raises Invalid for another, or for null anywhere.
+    """
+    null = {name: "Leave it out to keep it." for name, value in values.items() if value is None}
+    if null:
+        raise Invalid("A value cannot be taken away.", fields=null)
+    target = values.get("target", benchmark.target)
+    if benchmark.target is not None and target != benchmark.target:
+        raise Invalid(
+            "The target is frozen. The same name again makes the next version, with another target.",
+            fields={"target": f"Is {benchmark.target:g} in version {benchmark.version}."},
+        )
+    before = {name: getattr(benchmark, name) for name in values}
+    for name, value in values.items():
+        setattr(benchmark, name, value)
+    benchmark.save(update_fields=list(values))
+    audit(
+        actor=member.email,
+        action="benchmark.change",
+        object_id=benchmark.id,
+        tenant_id=member.tenant_id,
+        before=before,
+        after=values,
+    )
+    return benchmark
+
+
 def benchmark_delete(*, member: Member, benchmark: Benchmark) -> None:
     """Remove a benchmark; its runs stay."""
     audit(

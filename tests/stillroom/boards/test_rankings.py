@@ -102,6 +102,8 @@ def test_runs_that_match_enter_by_themselves(cast: Cast) -> None:
     assert [entry["spec"]["optimizer.kind"] for entry in entries] == ["adam", "sgd"]
     assert entries[0]["steps_to_target"]["mean"] == 1.0
     assert entries[0]["lo"] < entries[0]["mean"] < entries[0]["hi"]
+    assert entries[0]["values"] == pytest.approx([0.4, 0.41])
+    assert entries[0]["columns"] == {}
 
 
 @pytest.mark.parametrize(
@@ -167,3 +169,39 @@ def test_without_a_target_there_is_nothing_to_score(cast: Cast) -> None:
     answer = cast.vera.http.get(f"/benchmark-scores?benchmark={board(cast)}")
     assert answer.status == 422
     assert answer.body["fields"] == {"benchmark": "Give it a target."}
+
+
+def test_columns_stand_beside_the_rank_and_have_no_say_in_it(cast: Cast) -> None:
+    node = attach_node()
+    benchmark = board(cast, columns=["optim/state_bytes", "nowhere"])
+    for seed in (1, 0):
+        run = running(cast.ada, node, spec=small_spec(), seed=seed)
+        series = [
+            {"key": "loss", "step": [0], "value": [2.0 - seed], "time": [1.7e9]},
+            {"key": "optim/state_bytes", "step": [0], "value": [100.0 + seed], "time": [1.7e9]},
+        ]
+        run.http.post(f"/runs/{run.id}/points", {"epoch": run.epoch, "seq": 1, "series": series})
+        node.finish(run.id, run.epoch, final_seq=1)
+    (entry,) = cast.vera.http.get(f"/benchmarks/{benchmark}").body["entries"]
+    assert entry["values"] == [2.0, 1.0]
+    assert entry["columns"]["nowhere"] is None
+    assert (entry["columns"]["optim/state_bytes"]["mean"], entry["columns"]["optim/state_bytes"]["n"]) == (100.5, 2)
+    changed = cast.adam.http.patch(f"/benchmarks/{benchmark}", {"columns": ["perf/step_s"], "description": "d"})
+    assert (changed.body["columns"], changed.body["description"]) == (["perf/step_s"], "d")
+
+
+def test_a_target_is_set_once(cast: Cast) -> None:
+    benchmark = board(cast)
+    assert cast.adam.http.patch(f"/benchmarks/{benchmark}", {"target": 0.5}).body["target"] == 0.5
+    for payload in ({"target": 0.25}, {"target": None}):
+        answer = cast.adam.http.patch(f"/benchmarks/{benchmark}", payload)
+        assert (answer.status, list(answer.body["fields"])) == (422, ["target"])
+    assert cast.adam.http.patch(f"/benchmarks/{benchmark}", {"target": 0.5, "description": "d"}).status == 200
+    assert cast.vera.http.get(f"/benchmarks/{benchmark}").body["target"] == 0.5
+
+
+@pytest.mark.parametrize("columns", [["a", "a"], ["a", "b", "c", "d", "e", "f"], [""], None])
+def test_bad_columns_are_refused_at_their_field(cast: Cast, columns: Any) -> None:
+    answer = cast.adam.http.patch(f"/benchmarks/{board(cast)}", {"columns": columns})
+    assert answer.status == 422
+    assert all(field.startswith("columns") for field in answer.body["fields"])

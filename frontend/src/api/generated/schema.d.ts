@@ -255,7 +255,7 @@ export interface paths {
         head?: never;
         /**
          * Benchmark Change
-         * @description Change the description or the target; what is ranked stays frozen.
+         * @description Change the description or the columns, or set the target that is still missing; what is ranked stays frozen.
          */
         patch: operations["stillroom_boards_api_benchmark_change"];
         trace?: never;
@@ -1972,6 +1972,11 @@ export interface components {
         /** BenchmarkIn */
         BenchmarkIn: {
             /**
+             * Columns
+             * @default []
+             */
+            columns?: string[];
+            /**
              * Description
              * @default
              */
@@ -2014,6 +2019,8 @@ export interface components {
         };
         /** BenchmarkOut */
         BenchmarkOut: {
+            /** Columns */
+            columns: string[];
             /**
              * Created At
              * Format: date-time
@@ -2048,6 +2055,8 @@ export interface components {
         };
         /** BenchmarkPatch */
         BenchmarkPatch: {
+            /** Columns */
+            columns?: string[] | null;
             /** Description */
             description?: string | null;
             /** Target */
@@ -2346,6 +2355,10 @@ export interface components {
         };
         /** EntryOut */
         EntryOut: {
+            /** Columns */
+            columns: {
+                [key: string]: components["schemas"]["MeanOut"] | null;
+            };
             /** Complete */
             complete: boolean;
             /** Failed */
@@ -2375,7 +2388,9 @@ export interface components {
             };
             /** Spec Hash */
             spec_hash: string;
-            steps_to_target: components["schemas"]["StepsOut"] | null;
+            steps_to_target: components["schemas"]["MeanOut"] | null;
+            /** Values */
+            values: number[];
         };
         /** EpochIn */
         EpochIn: {
@@ -2562,6 +2577,15 @@ export interface components {
             user: components["schemas"]["UserOut"];
             /** Via */
             via: string;
+        };
+        /** MeanOut */
+        MeanOut: {
+            /** Half Width */
+            half_width: number | null;
+            /** Mean */
+            mean: number;
+            /** N */
+            n: number;
         };
         /** MemberAdded */
         MemberAdded: {
@@ -2894,6 +2918,8 @@ export interface components {
         };
         /** RankingOut */
         RankingOut: {
+            /** Columns */
+            columns: string[];
             /**
              * Created At
              * Format: date-time
@@ -3293,15 +3319,6 @@ export interface components {
         StateOut: {
             /** State */
             state: string;
-        };
-        /** StepsOut */
-        StepsOut: {
-            /** Half Width */
-            half_width: number | null;
-            /** Mean */
-            mean: number;
-            /** N */
-            n: number;
         };
         /** StoppedOut */
         StoppedOut: {

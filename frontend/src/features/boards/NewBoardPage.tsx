@@ -16,6 +16,7 @@ import { ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import "@/forms/forms.css";
 import "./boards.css";
+import { ColumnsField, MOST_COLUMNS } from "./ColumnsField";
 
 export function NewBoardPage() {
   const recipes = useQuery(recipesQuery);
@@ -71,6 +72,7 @@ function BoardForm({ recipe }: { recipe: RecipeDetail }) {
   const [target, setTarget] = useState("");
   const [seeds, setSeeds] = useState("5");
   const [reduce, setReduce] = useState<"last" | "min" | "max">("last");
+  const [columns, setColumns] = useState<string[]>([]);
   const [error, setError] = useState<unknown>(null);
   const fields = error instanceof ApiError ? error.fields : {};
   const frozen = all.filter(([path]) => !free.has(path));
@@ -87,6 +89,7 @@ function BoardForm({ recipe }: { recipe: RecipeDetail }) {
       reduce,
       goal,
       target: value,
+      columns: columns.filter((key) => key !== metric),
       seeds: parseNumber(seeds) ?? 5,
     })
       .then((board) => navigate(`/leaderboards/${board.id}`))
@@ -150,7 +153,7 @@ function BoardForm({ recipe }: { recipe: RecipeDetail }) {
       <Row
         id="board-target"
         title="Target"
-        help="Optional: steps until it is reached are listed as well."
+        help="Optional: steps until it is reached are listed as well. Once set it stays."
         error={fields["target"]}
       >
         <input
@@ -168,6 +171,14 @@ function BoardForm({ recipe }: { recipe: RecipeDetail }) {
           value={seeds}
           onChange={(event) => setSeeds(event.target.value)}
         />
+      </Row>
+      <Row
+        id="board-columns"
+        title="Columns"
+        help={`Up to ${MOST_COLUMNS} metrics beside the rank, without a say in it.`}
+        error={fields["columns"]}
+      >
+        <ColumnsField metrics={recipe.metrics} ranked={metric} chosen={columns} onChange={setColumns} />
       </Row>
       <Row
         id="board-example"

@@ -69,14 +69,15 @@ export function ProfileChart({ scores }: { scores: Scores }) {
           );
         })}
       </svg>
-      {best !== undefined && <p className="compare-verdict">{sentence(scores)}</p>}
+      {best !== undefined && <p className="profile-verdict">{sentence(scores)}</p>}
     </section>
   );
 }
 
-function sentence(scores: Scores): string {
+export function sentence(scores: Scores): string {
   const [best, second] = scores.methods;
   if (best === undefined) return "No method was scored.";
+  if (best.score === 0) return "No method reached a target within the profile.";
   const behind = second === undefined ? "" : `, before ${second.method} with ${formatFixed(second.score, 3)}`;
   return `${best.method} scores ${formatFixed(best.score, 3)}${behind}.`;
 }

@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 import { benchmarksQuery, scoresQuery } from "@/api/benchmarks";
 import { currentOrg } from "@/api/scope";
@@ -6,6 +6,7 @@ import { useMe } from "@/api/session";
 import type { Benchmark, Scores } from "@/api/types";
 import { formatFixed, formatInteger } from "@/lib/numbers";
 import { useUrlState } from "@/lib/urlState";
+import { Icon } from "@/ui/Icon";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import { Swatch } from "@/ui/Swatch";
@@ -25,7 +26,12 @@ export function ScoresPage() {
   const asked = url.list("boards");
   const chosen = asked.length > 0 ? asked : eligible.map((board) => board.id).slice(0, 50);
   const method = url.get("by") === "" ? BY : url.get("by");
-  const scores = useQuery({ ...scoresQuery(slug, chosen, method), enabled: chosen.length > 0 });
+  const reference = url.get("against");
+  const scores = useQuery({
+    ...scoresQuery(slug, chosen, method, reference),
+    enabled: chosen.length > 0,
+    placeholderData: keepPreviousData,
+  });
   const flip = (id: string): void =>
     url.set({ boards: chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id] });
   return (
@@ -65,9 +71,28 @@ export function ScoresPage() {
                 defaultValue={method}
                 aria-label="Path of the spec by which methods are told apart"
                 onBlur={(event) =>
-                  url.set({ by: event.target.value.trim() === BY ? null : event.target.value.trim() })
+                  url.set({
+                    by: event.target.value.trim() === BY ? null : event.target.value.trim(),
+                    against: null,
+                  })
                 }
               />
+            </label>
+            <label className="row">
+              <span className="quiet">Speed-up over</span>
+              <span className="select-frame">
+                <select
+                  className="select scores-against"
+                  value={reference}
+                  onChange={(event) => url.set({ against: event.target.value || null })}
+                >
+                  <option value="">nobody</option>
+                  {scores.data?.methods.map((row) => (
+                    <option key={row.method}>{row.method}</option>
+                  ))}
+                </select>
+                <Icon name="chevronDown" size={14} />
+              </span>
             </label>
           </div>
         )}
@@ -78,7 +103,7 @@ export function ScoresPage() {
         {scores.data !== undefined && scores.data.methods.length > 0 && (
           <>
             <ProfileChart scores={scores.data} />
-            <ScoreTable scores={scores.data} />
+            <ScoreTable scores={scores.data} reference={reference} />
           </>
         )}
       </div>
@@ -86,7 +111,7 @@ export function ScoresPage() {
   );
 }
 
-function ScoreTable({ scores }: { scores: Scores }) {
+function ScoreTable({ scores, reference }: { scores: Scores; reference: string }) {
   return (
     <div className="card table-scroll">
       <table className="table" aria-label="Scores">
@@ -96,6 +121,15 @@ function ScoreTable({ scores }: { scores: Scores }) {
             <th scope="col" className="number">
               Score
             </th>
+            {reference !== "" && (
+              <th
+                scope="col"
+                className="number"
+                title="Geometric mean over the leaderboards where both arrived"
+              >
+                Speed-up <span className="quiet">over {reference}</span>
+              </th>
+            )}
             {scores.workloads.map((workload) => (
               <th scope="col" className="number" key={workload.benchmark}>
                 <Link to={`/leaderboards/${workload.benchmark}`}>{workload.name}</Link>{" "}
@@ -116,6 +150,9 @@ function ScoreTable({ scores }: { scores: Scores }) {
               <td className="number">
                 <b>{formatFixed(row.score, 3)}</b>
               </td>
+              {reference !== "" && (
+                <td className="number">{row.speedup === null ? "–" : `${formatFixed(row.speedup, 2)} ×`}</td>
+              )}
               {scores.workloads.map((workload) => {
                 const on = workload.methods[row.method];
                 return (

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { stepPath } from "./ProfileChart";
+import { sentence, stepPath } from "./ProfileChart";
 
 describe("the profile's path", () => {
   const same = (value: number): number => value;
@@ -15,5 +15,21 @@ describe("the profile's path", () => {
 
   it("is nothing for no corners", () => {
     expect(stepPath([], same, same)).toBe("");
+  });
+});
+
+describe("the sentence under the profile", () => {
+  const method = (name: string, score: number) => ({ method: name, score, speedup: null, profile: [] });
+
+  it("names the best and the next", () => {
+    const methods = [method("sonew", 0.75), method("adam", 0.5)];
+    expect(sentence({ r_max: 4, methods, workloads: [] })).toBe(
+      "sonew scores 0.750, before adam with 0.500.",
+    );
+  });
+
+  it("names no winner where nobody arrived", () => {
+    const methods = [method("sonew", 0), method("adam", 0)];
+    expect(sentence({ r_max: 4, methods, workloads: [] })).toMatch(/^No method reached/);
   });
 });

@@ -118,6 +118,7 @@ class Command(BaseCommand):
                     "reduce": "last",
                     "goal": recipe.primary_metric.goal or "min",
                     "target": None,
+                    "columns": ["optim/state_bytes", "perf/step_s"],
                     "seeds": 2,
                 },
             )
