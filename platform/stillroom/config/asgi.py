@@ -19,10 +19,16 @@ if not settings.ENV.secret_key:
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from stillroom.core.serving import PooledHandler  # noqa: E402
+from stillroom.core.serving import Intake, PooledHandler  # noqa: E402
 from stillroom.live.admission import Admission  # noqa: E402
 from stillroom.live.consumers import LiveConsumer  # noqa: E402
+from stillroom.tenants.intake import somebody  # noqa: E402
+
+# A file may come with the form around it.
+AROUND_BYTES = 1024 * 1024
+LARGEST_FILE_BYTES = max(settings.ENV.max_artifact_bytes, settings.ENV.max_import_bytes)
+intake = Intake(anybody=settings.ENV.max_batch_bytes, known_callers=LARGEST_FILE_BYTES + AROUND_BYTES, known=somebody)
 
 application = ProtocolTypeRouter(
-    {"http": PooledHandler(), "websocket": Admission(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))}
+    {"http": PooledHandler(intake), "websocket": Admission(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))}
 )

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
-from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.http.request import split_domain_port, validate_host
-from django.utils.crypto import constant_time_compare
 
-from stillroom.accounts.models import User
+from stillroom.accounts.sessions import user_of_cookie
 from stillroom.core.errors import StillroomError
 from stillroom.tenants.callers import Caller, caller_from_bearer, caller_from_user
 
@@ -44,7 +40,7 @@ def caller_of(headers: dict[str, str]) -> Caller | None:
             return caller if caller.user is not None else None
         if not _origin_allowed(headers.get("origin", ""), headers.get("host", "")):
             return None
-        user = _session_user(headers.get("cookie", ""))
+        user = user_of_cookie(headers.get("cookie", ""))
         return caller_from_user(user) if user is not None else None
     except StillroomError:
         return None
@@ -58,22 +54,3 @@ def _origin_allowed(origin: str, host: str) -> bool:
         return True
     domain, _ = split_domain_port(host)
     return urlsplit(origin).netloc == host and bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
-
-
-def _session_user(cookie: str) -> User | None:
-    """The user of a session cookie, checked as Django's own middleware does."""
-    try:
-        jar = SimpleCookie(cookie)
-    except CookieError:
-        return None
-    morsel = jar.get(settings.SESSION_COOKIE_NAME)
-    if morsel is None:
-        return None
-    session = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value)
-    user_id, backend = session.get(SESSION_KEY), session.get(BACKEND_SESSION_KEY)
-    if user_id is None or backend not in settings.AUTHENTICATION_BACKENDS:
-        return None
-    user = User.objects.filter(pk=user_id, is_active=True).first()
-    if user is None or not constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
-        return None
-    return user

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from stillroom.core.serving import PooledHandler
+from stillroom.core.serving import Intake, PooledHandler
 
 pulled: list[int] = []
 
@@ -44,7 +44,13 @@ def handler() -> Any:
         yield PooledHandler()
 
 
-def ask(handler: PooledHandler, address: str, *parts: bytes, leave_after: int | None = None) -> tuple[int, bytes]:
+def ask(
+    handler: PooledHandler,
+    address: str,
+    *parts: bytes,
+    leave_after: int | None = None,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> tuple[int, bytes]:
     """Status and body; the reader leaves after so many pieces of it."""
     sent: list[dict[str, Any]] = []
 
@@ -67,7 +73,7 @@ def ask(handler: PooledHandler, address: str, *parts: bytes, leave_after: int | 
                 gone.set()
 
         scope = {
-            "type": "http", "method": "POST", "path": f"/{address}", "headers": [(b"host", b"testserver")],
+            "type": "http", "method": "POST", "path": f"/{address}", "headers": [(b"host", b"testserver"), *headers],
             "query_string": b"", "http_version": "1.1", "root_path": "",
         }  # fmt: skip
         await handler(scope, receive, send)
@@ -79,6 +85,39 @@ def ask(handler: PooledHandler, address: str, *parts: bytes, leave_after: int | 
 def test_a_body_in_pieces_comes_whole(handler: PooledHandler) -> None:
     assert ask(handler, "echo", b"ab", b"cd") == (200, b"dcba")
     assert ask(handler, "echo") == (200, b"")
+
+
+@pytest.fixture
+def guarded() -> Any:
+    asked.clear()
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=["stillroom.core.http.RequestIdMiddleware"]):
+        yield PooledHandler(Intake(anybody=4, known_callers=8, known=_remember))
+
+
+asked: list[str] = []
+
+
+def _remember(headers: Mapping[str, str]) -> bool:
+    asked.append(headers["host"])
+    return headers.get("authorization") == "yes"
+
+
+def test_a_large_body_is_read_only_from_somebody_who_is_known(guarded: PooledHandler) -> None:
+    known = ((b"Authorization", b"yes"),)
+    assert ask(guarded, "echo", b"1234") == (200, b"4321")
+    assert asked == []
+    assert ask(guarded, "echo", b"123", b"45", headers=known) == (200, b"54321")
+    status, body = ask(guarded, "echo", b"123", b"45", b"67")
+    assert (status, orjson.loads(body)["code"]) == (401, "auth.required")
+    assert asked == ["testserver", "testserver"]
+    status, body = ask(guarded, "echo", b"12345", b"6789", headers=known)
+    assert (status, orjson.loads(body)["code"]) == (413, "too_large")
+
+
+def test_an_announced_size_is_refused_before_a_byte_is_read(guarded: PooledHandler) -> None:
+    for size in (b"5", b"9" * 30):
+        status, _ = ask(guarded, "echo", b"1", b"2", headers=((b"content-length", size),))
+        assert status == (401 if size == b"5" else 413)
 
 
 def test_a_crash_is_an_answer(handler: PooledHandler) -> None:
