@@ -126,6 +126,15 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._post(f"{_project_path(project)}/studies", body, headers)
 
+    def report(self, study: str, *, metric: str = "", baseline: str = "", reduce: str = "last") -> JsonObject:
+        """What a study found: arms with mean and 95 % interval, and differences to a baseline paired by seed.
+
+        metric, baseline: those of the study's template when empty. reduce: "last", "min" or "max" of each run.
+        """
+        asked = {"metric": metric, "baseline": baseline, "reduce": reduce}
+        path = f"/studies/{quote(study, safe='')}/report"
+        return self._get(path, {name: value for name, value in asked.items() if value})
+
     def projects(self, org: str) -> list[JsonObject]:
         """The projects of an organisation."""
         return list(self._pages(f"/orgs/{quote(org, safe='')}/projects", {}))

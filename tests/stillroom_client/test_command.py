@@ -190,6 +190,23 @@ def test_a_leaderboard_prints_ranks_intervals_and_columns(
     assert cells == ["1-2", "SONew", "0.25 ± 0.05", "2/3", "2/2", "120", "4096 ± 0", "-"]
 
 
+def test_a_report_prints_arms_and_their_difference(signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
+    arm = {"values": {"0": 1.0}, "failed": 0, "unfinished": 1}
+    mean = {"mean": 1.0, "half_width": None, "n": 1}
+    arms = [
+        {**arm, "name": "alone", "mean": mean, "difference": None},
+        {**arm, "name": "taught", "mean": mean, "difference": {"mean": -0.5, "half_width": 0.25, "n": 2}},
+    ]
+    report = {"name": "salt", "metric": "eval/nll", "unit": "nats", "goal": "min", "reduce": "last"}
+    signed_in.answers = [reply({**report, "baseline": "alone", "arms": arms})]
+    assert main(["report", "s_1", "--baseline", "alone"]) == 0
+    assert "baseline=alone" in signed_in.asked[-1].path
+    title, _, first, second = capsys.readouterr().out.splitlines()
+    assert title == "salt: last eval/nll nats, lower is better"
+    assert first.split() == ["alone", "1", "baseline", "1", "0", "1"]
+    assert second.split() == ["taught", "1", "-0.5", "±", "0.25", "1", "0", "1"]
+
+
 def test_scores_name_misses_and_ask_for_the_reference(
     signed_in: FaultyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""leaderboard, scores."""
+"""report, leaderboard, scores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from stillroom_client.commands.terminal import clean, number, show_json, show_ta
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    report = commands.add_parser("report", parents=[common], help="what a study found, arm by arm")
+    report.add_argument("study", metavar="STUDY")
+    report.add_argument("--metric", metavar="KEY", default="", help="default: the template's, else the recipe's first")
+    report.add_argument("--baseline", metavar="ARM", default="", help="default: the template's, else the first arm")
+    report.add_argument(
+        "--reduce", choices=("last", "min", "max"), default="last", help="which value of a run counts; default last"
+    )
+    report.set_defaults(do=_report)
     board = commands.add_parser("leaderboard", parents=[common], help="rank the entries of a leaderboard, or list all")
     board.add_argument("board", metavar="BOARD", nargs="?", help="its id; without it the leaderboards are listed")
     board.set_defaults(do=_leaderboard)
@@ -22,6 +30,31 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: a
     scores.add_argument("--by", metavar="PATH", help="what tells methods apart in a spec; default optimizer.kind")
     scores.add_argument("--against", metavar="METHOD", help="give the speed-up over this one")
     scores.set_defaults(do=_scores)
+
+
+def _report(options: argparse.Namespace) -> int:
+    found = client().report(options.study, metric=options.metric, baseline=options.baseline, reduce=options.reduce)
+    if options.json:
+        show_json(found)
+        return 0
+    better = {"min": ", lower is better", "max": ", higher is better"}.get(found["goal"] or "", "")
+    print(
+        f"{clean(found['name'])}: {found['reduce']} {clean(found['metric'])} {clean(found['unit'])}".rstrip(" -")
+        + better
+    )
+    rows = [
+        (
+            arm["name"] or found["name"],
+            _mean(arm["mean"]),
+            "baseline" if arm["name"] == found["baseline"] else _mean(arm["difference"]),
+            len(arm["values"]),
+            arm["failed"],
+            arm["unfinished"],
+        )
+        for arm in found["arms"]
+    ]
+    show_table(("ARM", "MEAN ± 95 %", "MINUS BASELINE", "SEEDS", "FAILED", "UNFINISHED"), rows)
+    return 0
 
 
 def _leaderboard(options: argparse.Namespace) -> int:

@@ -103,6 +103,7 @@ ROUTES = [
     Route("POST", "/runs/{run}/points", "MDO", {"epoch": 1, "seq": 1}),
     Route("POST", "/series/query", "VMDO", {"runs": ["{run}"], "keys": ["train/loss"]}),
     Route("GET", "/studies/{study}", "VMDO"),
+    Route("GET", "/studies/{study}/report", "VMDO"),
     Route("DELETE", "/studies/{study}", "MDO"),
     Route("POST", "/studies/{study}/cancel", "MDO"),
     Route("GET", "/benchmarks", "VMDO", own=True),

@@ -1531,6 +1531,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/studies/{study}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Report Get
+         * @description What a study found by one metric: means with 95 % intervals, and differences to a baseline paired by seed.
+         *
+         *     `metric` and `baseline` are those of the study's template when left out, else the recipe's primary metric and the
+         *     first arm. Runs that succeeded count; computed from the runs as they are now.
+         */
+        get: operations["stillroom_runs_api_studies_study_report_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1815,6 +1838,24 @@ export interface components {
             name: string;
             /** Spec Hash */
             spec_hash: string;
+        };
+        /**
+         * ArmReportOut
+         * @description `failed` seeds ended without a finite value; `unfinished` ones have not ended.
+         */
+        ArmReportOut: {
+            difference: components["schemas"]["MeanOut"] | null;
+            /** Failed */
+            failed: number;
+            mean: components["schemas"]["MeanOut"] | null;
+            /** Name */
+            name: string;
+            /** Unfinished */
+            unfinished: number;
+            /** Values */
+            values: {
+                [key: string]: number;
+            };
         };
         /** ArtifactList */
         ArtifactList: {
@@ -3471,6 +3512,33 @@ export interface components {
             };
             /** Template */
             template: string;
+        };
+        /**
+         * StudyReportOut
+         * @description What a study found by one metric. `difference`: arm minus baseline, paired by seed.
+         */
+        StudyReportOut: {
+            /** Arms */
+            arms: components["schemas"]["ArmReportOut"][];
+            /** Baseline */
+            baseline: string;
+            /** Goal */
+            goal: ("min" | "max") | null;
+            /** Metric */
+            metric: string;
+            /** Name */
+            name: string;
+            /** Recipe */
+            recipe: string;
+            /**
+             * Reduce
+             * @enum {string}
+             */
+            reduce: "last" | "min" | "max";
+            /** Study */
+            study: string;
+            /** Unit */
+            unit: string;
         };
         /** SuggestionOut */
         SuggestionOut: {
@@ -6236,6 +6304,32 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StoppedOut"];
+                };
+            };
+        };
+    };
+    stillroom_runs_api_studies_study_report_get: {
+        parameters: {
+            query?: {
+                metric?: string;
+                baseline?: string;
+                reduce?: "last" | "min" | "max";
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyReportOut"];
                 };
             };
         };

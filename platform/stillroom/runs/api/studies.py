@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
-from ninja import Status
+from ninja import Query, Status
 
 from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
 from stillroom.runs.api.runs import Key
 from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.catalog import spec_merge, template_get
 from stillroom.runs.models import Study
-from stillroom.runs.schemas.studies import StoppedOut, StudyIn, StudyList, StudyOut
+from stillroom.runs.report import Reduce, study_report
+from stillroom.runs.schemas.studies import StoppedOut, StudyIn, StudyList, StudyOut, StudyReportOut
 from stillroom.runs.selectors import project_get, study_access
 from stillroom.runs.services.control import study_cancel
 from stillroom.runs.services.submit import Request, body_hash, study_submit
@@ -103,6 +104,24 @@ def study_get(request: DoorRequest, study: str) -> object:
     """One study."""
     with study_access(request.door, study) as (_, found):
         return StudyOut.of(found)
+
+
+@door.get("/studies/{study}/report", needs=Can.RUN_READ, response=StudyReportOut)
+def study_report_get(
+    request: DoorRequest,
+    study: str,
+    metric: Annotated[str, Query(max_length=256)] = "",
+    baseline: Annotated[str, Query(max_length=200)] = "",
+    reduce: Reduce = "last",
+) -> object:
+    """What a study found by one metric: means with 95 % intervals, and differences to a baseline paired by seed.
+
+    `metric` and `baseline` are those of the study's template when left out, else the recipe's primary metric and the
+    first arm. Runs that succeeded count; computed from the runs as they are now.
+    """
+    with study_access(request.door, study) as (_, found):
+        report = study_report(found, metric=metric, baseline=baseline, reduce=reduce)
+        return {"study": found.id, "name": found.name, "recipe": found.recipe, "reduce": reduce, **asdict(report)}
 
 
 @door.post("/studies/{study}/cancel", needs=Can.RUN_CONTROL, response=StoppedOut)

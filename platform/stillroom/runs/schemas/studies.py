@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
 from stillroom.runs.models import Study
+from stillroom.runs.report import Reduce
 from stillroom.runs.schemas.fields import Notes, Seed, Tags
 from stillroom.runs.schemas.runs import ResourcesIn
 from stillroom.tenants.schemas import StrictSchema
@@ -81,3 +82,36 @@ class StudyList(Schema):
 
 class StoppedOut(Schema):
     stopped: int
+
+
+class MeanOut(Schema):
+    """A mean over `n` seeds; `half_width` of its 95 % interval is null for one seed."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+class ArmReportOut(Schema):
+    """`failed` seeds ended without a finite value; `unfinished` ones have not ended."""
+
+    name: str
+    values: dict[int, float]
+    failed: int
+    unfinished: int
+    mean: MeanOut | None
+    difference: MeanOut | None
+
+
+class StudyReportOut(Schema):
+    """What a study found by one metric. `difference`: arm minus baseline, paired by seed."""
+
+    study: str
+    name: str
+    recipe: str
+    metric: str
+    unit: str
+    goal: Literal["min", "max"] | None
+    reduce: Reduce
+    baseline: str
+    arms: list[ArmReportOut]
