@@ -171,6 +171,12 @@ def test_runs_are_grouped_compared_and_ranked(page: Page, installation: Platform
     for run in study["runs"]:
         assert installation.wait(run)["state"] == "SUCCEEDED"
     expect(page.get_by_text("sgd 0.1").first).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_role("textbox", name="Target").fill("0.5")
+    page.get_by_role("checkbox", name="optim/state_bytes").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("columnheader", name="optim/state_bytes")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Steps to target")).to_be_visible()
     page.goto(f"/o/demo/compare?runs={','.join(study['runs'])}")
     expect(page.locator("canvas").first).to_be_visible()
     page.goto(f"/o/demo/p/{installation.project}/runs")
@@ -203,6 +209,52 @@ def test_files_are_looked_into_and_a_project_goes_out_and_comes_back(
     page.get_by_label("Archive to import").set_input_files(archive)
     expect(page.get_by_text("Imported 1 run, 0 points, 2 files.")).to_be_visible()
     assert installation.api("GET", home)["runs"] == 2
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_page_can_be_heard_and_reached_by_keyboard(page: Page, installation: Platform, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    project = f"/orgs/demo/projects/{installation.project}"
+    example = min(recipes()["optimizer_benchmark"].examples, key=lambda example: example.cost_s)
+    spec = {**example.spec.model_dump(mode="json"), "steps": 60, "eval_every": 20}
+    study = installation.api(
+        "POST", f"{project}/studies", {"name": "Heard", "recipe": "optimizer_benchmark", "spec": spec, "seeds": [0, 1]}
+    )
+    board = {"name": "Heard", "recipe": "optimizer_benchmark", "metric": "eval/loss", "goal": "min", "target": 0.1}
+    made = installation.api("POST", "/benchmarks", {**board, "frozen": {"steps": 60}})
+    for run in study["runs"]:
+        assert installation.wait(run)["state"] == "SUCCEEDED"
+    runs = study["runs"]
+    here = ("submit", "submit/salt", "active", "usage", "members", "tokens", "nodes", "alerts", "storage")
+    addresses = [
+        "/",
+        *(f"/o/demo/{name}" for name in here),
+        f"/o/demo/p/{installation.project}/runs",
+        f"/o/demo/p/{installation.project}/studies",
+        f"/o/demo/studies/{study['id']}",
+        f"/o/demo/runs/{runs[0]}",
+        f"/o/demo/compare?runs={','.join(runs)}",
+        "/leaderboards",
+        "/leaderboards/new",
+        "/leaderboards/scores",
+        f"/leaderboards/{made['id']}",
+    ]
+    axe = (ROOT / "frontend/node_modules/axe-core/axe.min.js").read_text()
+    found = []
+    for address in addresses:
+        page.goto(address)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        expect(page.locator(".skeleton, .dimmed")).to_have_count(0)
+        page.evaluate(axe)
+        found += [f"{address}: {said}" for said in page.evaluate(COMPLAINTS)]
+    assert found == []
+
+
+# What axe-core finds against WCAG 2.1 AA and good practice, in one line each.
+COMPLAINTS = """
+    axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }).then((found) =>
+        found.violations.map((rule) => `${rule.id}: ${rule.nodes[0].html}`))
+"""
 
 
 def test_signing_in_for_the_console_leads_there(page: Page, installation: Platform) -> None:

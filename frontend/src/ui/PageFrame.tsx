@@ -11,18 +11,24 @@ export interface Crumb {
   readonly to: string;
 }
 
-/** Top bar and scrolling page: breadcrumb, live state, page actions, at most one primary button. */
+/**
+ * Top bar and scrolling page: breadcrumb, live state, page actions, at most one primary button.
+ *
+ * A page that shows no heading of the first level gets its title as one for those who hear it; `headed` pages have one.
+ */
 export function PageFrame({
   title,
   crumbs = [],
   actions,
   followsLive = false,
+  headed = false,
   children,
 }: {
   title: string;
   crumbs?: readonly Crumb[];
   actions?: ReactNode;
   followsLive?: boolean;
+  headed?: boolean;
   children: ReactNode;
 }) {
   const main = useRef<HTMLElement>(null);
@@ -59,6 +65,7 @@ export function PageFrame({
       </header>
       {followsLive && <OfflineStrip />}
       <main className="page" id="main" tabIndex={-1} ref={main}>
+        {!headed && <h1 className="visually-hidden">{title}</h1>}
         {children}
       </main>
     </div>

@@ -27,6 +27,7 @@ export function BoardPage() {
   );
   return (
     <PageFrame
+      headed={board.data !== undefined}
       title={board.data?.name ?? "Leaderboard"}
       crumbs={[{ text: "Leaderboards", to: "/leaderboards" }]}
       followsLive

@@ -33,7 +33,7 @@ export function ProfileChart({ scores }: { scores: Scores }) {
   return (
     <section className="card profile" aria-label="Performance profile">
       <header className="card-head">
-        <h3>Performance profile</h3>
+        <h2>Performance profile</h2>
         <span className="quiet">share of leaderboards within tau times the fastest</span>
       </header>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={sentence(scores)}>

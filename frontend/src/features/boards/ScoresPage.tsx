@@ -35,7 +35,7 @@ export function ScoresPage() {
   const flip = (id: string): void =>
     url.set({ boards: chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id] });
   return (
-    <PageFrame title="Scores" crumbs={[{ text: "Leaderboards", to: "/leaderboards" }]}>
+    <PageFrame headed title="Scores" crumbs={[{ text: "Leaderboards", to: "/leaderboards" }]}>
       <div className="page-body">
         <header className="board-head">
           <h1>Scores over leaderboards</h1>

@@ -201,6 +201,7 @@ export function Comparison({
         )}
       </div>
       {answer.isError && <ErrorNote error={answer.error} retry={() => void answer.refetch()} />}
+      <h2 className="visually-hidden">Comparison</h2>
       <div className={answer.isPlaceholderData ? "dimmed" : undefined}>
         <ChartFrame
           name={key}

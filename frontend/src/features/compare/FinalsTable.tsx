@@ -50,7 +50,7 @@ export function FinalsTable({
           . They are no comparison at one budget.
         </p>
       )}
-      <div className="table-scroll">
+      <div className="table-scroll" role="region" aria-label="Table of final values" tabIndex={0}>
         <table className="table finals">
           <thead>
             <tr>
@@ -62,8 +62,9 @@ export function FinalsTable({
                 {metric.key} <span className="quiet">{metric.unit}</span>
                 {metric.goal !== null && <Better goal={metric.goal} />}
               </th>
-              <th scope="col" aria-label="On one axis">
+              <th scope="col">
                 <AxisHead axis={axis} />
+                <span className="visually-hidden">On one axis</span>
               </th>
               <th scope="col" className="number">
                 against baseline

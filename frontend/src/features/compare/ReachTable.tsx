@@ -24,7 +24,7 @@ export function ReachTable({
           ends; below 1 is earlier.
         </span>
       </header>
-      <div className="table-scroll">
+      <div className="table-scroll" role="region" aria-label="Table of the way to the target" tabIndex={0}>
         <table className="table">
           <thead>
             <tr>

@@ -106,7 +106,7 @@ function Onboarding({ org }: { org: string }) {
   const recipes = useQuery(recipesQuery);
   return (
     <section className="home-section onboarding">
-      <h1>Launch a first run</h1>
+      <h2>Launch a first run</h2>
       <p className="second">
         Choose an example, launch it as it is, and watch its curves arrive. These are small enough for a CPU.
       </p>

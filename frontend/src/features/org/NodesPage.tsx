@@ -39,7 +39,7 @@ function NodeCard({ org, node }: { org: string; node: NodeInfo }) {
   return (
     <section className="card node" aria-label={node.name}>
       <header className="card-head">
-        <h3>{node.name}</h3>
+        <h2>{node.name}</h2>
         <span className="quiet">
           {[node.hostname, node.version].filter((part) => part !== "").join(", ")}
         </span>

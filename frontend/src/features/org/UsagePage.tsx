@@ -28,7 +28,7 @@ export function UsagePage() {
       <div className="page-body">
         <section className="card" aria-label="Quotas">
           <header className="card-head">
-            <h3>Quotas</h3>
+            <h2>Quotas</h2>
             <span className="quiet">bar: devices in use, bracket: maximum</span>
           </header>
           {quotas.isPending && <Skeleton lines={2} />}
@@ -90,7 +90,7 @@ export function UsagePage() {
         </section>
         <section className="card" aria-label="Device time">
           <header className="card-head">
-            <h3>Device time</h3>
+            <h2>Device time</h2>
             <span className="quiet">a day, UTC</span>
             <span className="spacer" />
             <Segmented

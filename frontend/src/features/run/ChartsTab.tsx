@@ -116,7 +116,7 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
       {keys.length === 0 && loading && <Skeleton lines={8} />}
       {keys.length === 0 && !loading && <NoPoints run={run} system={system} />}
       {groupedKeys(keys, primary).map(([group, list]) => (
-        <section key={group} className="chart-group" aria-label={group}>
+        <section key={group} className="chart-group" aria-label={`Charts of ${group}`}>
           <h2 className="chart-group-title">
             {group} <span className="quiet">{plural(list.length, "chart")}</span>
           </h2>

@@ -119,7 +119,7 @@ function OneRun({ org, run }: { org: string; run: Run }) {
   const crumbs = [{ text: run.project, to: `/o/${org}/p/${run.project}/runs` }];
   if (run.study !== null) crumbs.push({ text: "study", to: `/o/${org}/studies/${run.study}` });
   return (
-    <PageFrame title={run.name} crumbs={crumbs} followsLive>
+    <PageFrame headed title={run.name} crumbs={crumbs} followsLive>
       <div className="run-page">
         <RunHeader org={org} run={run} progress={progress} />
         <nav className="tabs run-tabs" aria-label="Run">

@@ -76,6 +76,11 @@ describe("scenes of a run", () => {
       ["optim", ["optim/a", "optim/b", "optim/c"]],
     ]);
   });
+
+  it("has no second main group for keys without a prefix", () => {
+    const keys = ["a", "b", "c", "eval/loss"];
+    expect(groupedKeys(keys, "eval/loss")).toEqual([["Main", ["eval/loss", "a", "b", "c"]]]);
+  });
 });
 
 describe("the timeline of attempts", () => {

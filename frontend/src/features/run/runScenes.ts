@@ -213,13 +213,13 @@ function joined(base: Values, live: Values): Values {
   };
 }
 
-/** Which group a key belongs to: what stands before the first slash. */
+/** Which group a key belongs to: what stands before the first slash, nothing where there is none. */
 export function groupOfKey(key: string): string {
   const slash = key.indexOf("/");
-  return slash < 0 ? "main" : key.slice(0, slash);
+  return slash < 0 ? "" : key.slice(0, slash);
 }
 
-const FIRST = ["eval", "train", "main"];
+const FIRST = ["eval", "train", ""];
 const LAST = ["perf", "system"];
 
 /** A group of fewer charts than this does not get a heading of its own. */
@@ -227,7 +227,7 @@ const SMALL_GROUP = 3;
 
 /**
  * Groups in the order of interest: evaluation and training first, machinery last; the primary metric leads.
- * Small groups share the first section, so that charts fill the page.
+ * Small groups and keys without one share the first section, so that charts fill the page.
  */
 export function groupedKeys(keys: readonly string[], primary: string | undefined): [string, string[]][] {
   const groups = new Map<string, string[]>();
@@ -239,9 +239,11 @@ export function groupedKeys(keys: readonly string[], primary: string | undefined
   };
   const sorted = [...groups].sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b));
   const lead = (a: string, b: string): number => Number(b === primary) - Number(a === primary);
-  const main = sorted.filter(([, list]) => list.length < SMALL_GROUP).flatMap(([, list]) => [...list].sort());
+  const alone = ([name, list]: readonly [string, readonly string[]]): boolean =>
+    name !== "" && list.length >= SMALL_GROUP;
+  const main = sorted.filter((group) => !alone(group)).flatMap(([, list]) => [...list].sort());
   const large = sorted
-    .filter(([, list]) => list.length >= SMALL_GROUP)
+    .filter(alone)
     .map(([name, list]): [string, string[]] => [
       name,
       [...list].sort((a, b) => lead(a, b) || a.localeCompare(b)),

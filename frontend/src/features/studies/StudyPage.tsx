@@ -66,6 +66,7 @@ function OneStudy({ org, study }: { org: string; study: Study }) {
   const living = items.filter((run) => !isOver(run.state)).length;
   return (
     <PageFrame
+      headed
       title={study.name}
       crumbs={[
         { text: study.project, to: `/o/${org}/p/${study.project}/runs` },

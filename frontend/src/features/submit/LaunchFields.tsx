@@ -27,13 +27,20 @@ export function LaunchFields({ org, draft, errors, mayMakeProject, onChange, onB
   nodes.data?.items.forEach((node) => node.devices.forEach((device) => kinds.add(device.kind)));
   const seeds = parseSeeds(draft.seeds);
   const isNew = draft.project.startsWith(NEW_PROJECT);
-  const input = (path: string, value: string, set: (text: string) => void, unit = ""): ReactNode => (
+  const input = (
+    path: string,
+    value: string,
+    set: (text: string) => void,
+    unit = "",
+    label?: string,
+  ): ReactNode => (
     <span className="input-frame">
       <input
         id={inputId(path)}
         className="input"
         value={value}
         autoComplete="off"
+        aria-label={label}
         aria-invalid={errors.has(path)}
         aria-describedby={`${inputId(path)}-help`}
         onChange={(event) => set(event.target.value)}
@@ -109,7 +116,13 @@ export function LaunchFields({ org, draft, errors, mayMakeProject, onChange, onB
             </select>
             <Icon name="chevronDown" size={14} />
           </span>
-          {input("resources.devices", draft.devices, (devices) => onChange({ devices }), "devices")}
+          {input(
+            "resources.devices",
+            draft.devices,
+            (devices) => onChange({ devices }),
+            "devices",
+            "Devices",
+          )}
         </div>
         {errors.has("resources.devices") && (
           <p className="form-help form-error">{errors.get("resources.devices")}</p>

@@ -188,6 +188,7 @@ function SubmitForm({
 
   return (
     <PageFrame
+      headed
       title={recipe.title}
       crumbs={[{ text: "Submit", to: `/o/${org}/submit` }]}
       actions={
