@@ -220,7 +220,7 @@ def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: A
         floor = RESEARCH_FLOOR if options.eps_scale == "research" else float(np.finfo(v.dtype).tiny)
         ridge = jnp.maximum(options.eps * jnp.max(_row_sums(options, v, tuple(e_exact))), floor / square_weight)
     gamma = unit if options.gamma is None else options.gamma
-    u = precondition(v, tuple(e_exact), m, gamma, options.edge_rule, options.order, ridge)
+    u, own = precondition(v, tuple(e_exact), m, gamma, options.edge_rule, options.order, ridge)
     match options.graft:
         case "none":
             return u * (mean_weight / square_weight)
@@ -234,7 +234,6 @@ def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: A
             length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y * square_weight) + options.graft_eps), m, v)
         case "official":
             length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y) + options.graft_eps), m, v)
-    own = norm_of(lambda x: x, u)
     return u * jnp.where(own > 0, length / jnp.where(own > 0, own, 1), 0)
 
 

@@ -32,7 +32,7 @@ def dense(h: np.ndarray, band: int, gamma: float = 0.0, rule: str = "minimal_cut
     a, couplings = diagonals(h, band)
 
     def apply(unit: jax.Array) -> jax.Array:
-        return _banded.precondition(a, couplings, unit, gamma, rule)
+        return _banded.precondition(a, couplings, unit, gamma, rule)[0]
 
     return np.asarray(jax.jit(jax.vmap(apply, out_axes=1))(jnp.eye(len(h))))
 
@@ -106,8 +106,8 @@ def test_a_kernel_is_the_chain_of_its_columns(band: int, shape: tuple[int, ...],
     def kernel(chain: jax.Array) -> jax.Array:
         return _banded.from_chain(chain, shape, "fan_in")
 
-    flat = _banded.precondition(a, couplings, m, 1e-6, rule)
-    folded = _banded.precondition(kernel(a), tuple(map(kernel, couplings)), kernel(m), 1e-6, rule)
+    flat = _banded.precondition(a, couplings, m, 1e-6, rule)[0]
+    folded = _banded.precondition(kernel(a), tuple(map(kernel, couplings)), kernel(m), 1e-6, rule)[0]
     np.testing.assert_allclose(_banded.to_chain(folded, "fan_in"), flat, rtol=1e-7)
     assert np.all(np.isfinite(flat))
 
