@@ -17,10 +17,9 @@ then solved again on it. Dropping j's upper edges alone would, from band 2 on, l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from models_core.optim._elimination import coefficient, solution, survivors, variance, windows
+from models_core.optim._elimination import coefficient, solution, survivors, windows
 from models_core.optim._norms import norm_of
 
 if TYPE_CHECKING:

@@ -4,11 +4,8 @@ Window j holds H over j .. j+band. Arrays run along the chain: entry j + i lies 
 a window is a set of shifted slices and every operation works on whole vectors. What is needed of a window is the
 predictor of entry j from its upper neighbours, psi = H[I,I]^-1 H[I,j], and the variance c that it leaves.
 
-There are two ways to it. `coefficient`, `variance` and `solution` eliminate inside of each window, O(band^3) for each
-entry and number: all they read is slices, so that a compiler keeps everything between in registers and passes over
-memory once. `predictors` lets windows grow by one entry at a time, each from the two of one entry less inside it, with
-the predictors of both of its ends: the recursion of Levinson (1946) for matrices that are not Toeplitz (Friedlander,
-Morf, Kailath and Ljung, 1979), O(band^2) for each entry, for libraries that keep the result of every operation.
+Elimination inside of each window takes O(band^3) for each entry and number. All it reads is slices, so that a compiler
+keeps everything between in registers and passes over memory once.
 """
 
 from __future__ import annotations
@@ -44,14 +41,6 @@ def coefficient(window: Window, k: int, sound: Check) -> Any:
     return h[0, k] / sound(h[k, k])
 
 
-def variance(window: Window, sound: Check) -> Any:
-    """c, the variance of entry 0 that its neighbours leave."""
-    h = dict(window)
-    for p in range(max(j for _, j in h), 0, -1):
-        _eliminate(h, p, sound)
-    return h[0, 0]
-
-
 def solution(window: Window, right: Sequence[Any], sound: Check) -> tuple[Any, Any]:
     """c, and entry 0 of `right` (one vector for each entry of the window) less psi times the others."""
     h, right = dict(window), list(right)
@@ -69,49 +58,6 @@ def _eliminate(h: Window, p: int, sound: Check) -> dict[int, Any]:
     for i, j in h:
         h[i, j] = h[i, j] - shares[i] * coupled[j]
     return shares
-
-
-def predictors(
-    a: Any,
-    edges: Sequence[Any],
-    length: int,
-    stride: int,
-    *,
-    sound: Callable[[Any], Any],
-    less: Callable[[Any, Any, Any], Any],
-    stored: Callable[[Any], Any] = lambda values: values,
-) -> tuple[dict[int, Any], Any]:
-    """psi by neighbour 1..band and c, the variance left, for the first `length` windows.
-
-    a, edges: vectors of at least length + band * stride entries, the diagonal and H[j, j+k] for k = 1..band.
-    sound(d): d where positive, else NaN, which every coefficient that needs it then is. less(x, y, z): x - y z.
-    stored(values): the same, kept; for compilers that would compute them again at every use.
-    """
-    band = len(edges)
-    total = length + band * stride
-    # Windows j .. j+k: of entry j from the k after it, of entry j + k from the k before it.
-    forward: list[Any] = []
-    backward: list[Any] = []
-    ahead = behind = a[:total]
-    for k in range(band):
-        total -= stride
-        # Windows j .. j+k for the entry before, j+1 .. j+k+1 for the entry after.
-        delta = edges[k][:total]
-        for i, share in enumerate(forward, start=1):
-            delta = less(delta, share[:total], edges[k - i][i * stride : i * stride + total])
-        before, after = ahead[:total], behind[stride : stride + total]
-        delta = stored(delta)
-        rho = stored(delta / sound(after))
-        shifted = [share[stride : stride + total] for share in backward]
-        shares = [share[:total] for share in forward]
-        forward = [*(less(x, rho, y) for x, y in zip(shares, shifted, strict=True)), rho]
-        ahead = less(before, rho, delta)
-        if k + 1 < band:
-            tau = stored(delta / sound(before))
-            backward = [tau, *(less(y, tau, x) for x, y in zip(shares, shifted, strict=True))]
-            behind = less(after, tau, delta)
-            forward, backward, ahead, behind = stored((forward, backward, ahead, behind))
-    return dict(enumerate(forward, start=1)), ahead
 
 
 def survivors(good: Any, rule: str, band: int, length: int, stride: int) -> list[Any]:
