@@ -232,12 +232,12 @@ def test_state_is_band_plus_two_float32_numbers_a_parameter(band: int) -> None:
 def test_bfloat16_parameters_keep_their_dtype() -> None:
     grads = {"w": jnp.full((4, 3), 0.5, jnp.bfloat16)}
     transformation = sonew.build(sonew.Options(), 0.1)
-    update, _ = transformation.update(grads, transformation.init(grads), grads)
+    update, _ = jax.jit(transformation.update)(grads, transformation.init(grads), grads)
     assert optax.apply_updates(grads, update)["w"].dtype == jnp.bfloat16
 
 
 def test_weight_decay_is_decoupled_and_times_the_learning_rate() -> None:
     params = {"w": jnp.full((2, 2), 3.0)}
     transformation = sonew.build(sonew.Options(weight_decay=0.5), 0.1)
-    update, _ = transformation.update({"w": jnp.zeros((2, 2))}, transformation.init(params), params)
+    update, _ = jax.jit(transformation.update)({"w": jnp.zeros((2, 2))}, transformation.init(params), params)
     np.testing.assert_allclose(update["w"], -0.1 * 0.5 * 3.0, rtol=1e-6)
