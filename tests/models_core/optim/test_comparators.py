@@ -155,3 +155,27 @@ def test_first_order_methods_follow_pytorchs_own(
 ) -> None:
     start, gradients = np.full((3, 4), 0.5), stream(3, 4)
     compare(follow(ours, start, gradients), iter(follow(theirs, start, gradients)))
+
+
+def adafactor(w: np.ndarray, gradients: Gradients, lr: float, *, clip: float, beta1: float) -> Iterator[np.ndarray]:
+    """Algorithms 4 and 5 for a matrix, with the step size of the module's docstring."""
+    rows, columns, m = np.zeros(w.shape[0]), np.zeros(w.shape[1]), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        decay, squared = 1 - t**-0.8, g * g + 1e-30
+        rows = decay * rows + (1 - decay) * squared.mean(axis=1)
+        columns = decay * columns + (1 - decay) * squared.mean(axis=0)
+        u = g / np.sqrt(np.outer(rows, columns) / rows.mean())
+        u = u / max(1.0, np.sqrt((u**2).mean()) / clip) * max(1e-3, np.sqrt((w**2).mean()))
+        m = beta1 * m + (1 - beta1) * u
+        w = w - lr * m
+        yield w
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_adafactor_follows_its_algorithm(beta1: float, stream: Any, follow: Any, compare: Any) -> None:
+    start, gradients = np.full((6, 4), 0.5), stream(6, 4)
+    options = {"lr": 0.1, "min_factored": 2, "clip": 0.7, "beta1": beta1, "eps": 1e-30, "weight_decay": 0.0}
+    compare(
+        follow(lambda p: twins.Adafactor(p, **options), start, gradients),
+        adafactor(start, gradients, 0.1, clip=0.7, beta1=beta1),
+    )
