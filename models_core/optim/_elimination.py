@@ -4,8 +4,8 @@ Window j holds H over j .. j+band. Arrays run along the chain: entry j + i lies 
 a window is a set of shifted slices and every operation works on whole vectors. What is needed of a window is the
 predictor of entry j from its upper neighbours, psi = H[I,I]^-1 H[I,j], and the variance c that it leaves.
 
-Elimination inside of each window takes O(band^3) for each entry and number. All it reads is slices, so that a compiler
-keeps everything between in registers and passes over memory once.
+Elimination inside of each window takes O(band^3) for each entry and number asked for. All it reads is slices, so that a
+compiler keeps everything between in registers and passes over memory once.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ theory sums and preconditions g). gamma is relative to a_j and defaults to the r
 cuts at c_j <= 0. Algorithm 3 is rebuilt from its description, and so is `edge_rule` "reweight". The graft's v is bias
 corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
 Reduces to: u = mh / (v_hat + eps) at band 0; X = H^-1 at band n - 1.
-Cost: time O(n) elementwise, O(n band^3) above band 1, temporary memory O(n band); band + 2 numbers a
-parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
+Cost: time O(n) elementwise; above band 1 O(n band^4), but in registers and in two passes over memory, and O(n band^2)
+in PyTorch that is not compiled, which makes as many passes. Temporary memory 2 n. State: band + 2 numbers a parameter,
+in float32 even for bfloat16 parameters unless `statistics` says otherwise.
 
 >>> Options(band=1, graft="none").beta2
 0.99

@@ -2,7 +2,7 @@
 
 Windows grow by one entry at a time, each from the two of one entry less inside it, with the predictors of both of its
 ends: the recursion of Levinson (1946) for matrices that are not Toeplitz (Friedlander, Morf, Kailath and Ljung, 1979).
-O(band^2) operations for each entry, where `models_core.optim._elimination` takes O(band^3) but needs a compiler.
+O(band^2) operations for each entry, where `models_core.optim._elimination` takes O(band^4) but needs a compiler.
 """
 
 from __future__ import annotations
