@@ -253,7 +253,9 @@ def _reweighted(
     factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
     scaled = (right[0] - factor * (right[0] - left)) / (unit * diagonal)
     y = jnp.where(good, left / c, jnp.where(shrunk, scaled, right[0] / diagonal))
-    return _stored((y, jnp.where(good, y, jnp.where(shrunk, factor * y, 0))))
+    passed = jnp.where(good, y, jnp.where(shrunk, factor * y, 0))
+    found: tuple[Array, Array] = _stored((y, passed))
+    return found
 
 
 def _stored(values: Any) -> Any:

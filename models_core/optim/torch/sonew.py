@@ -158,7 +158,11 @@ class Compiled(NamedTuple):
 
 @cache
 def _compiled() -> Compiled:
-    return Compiled(*(torch.compile(function, dynamic=True) for function in (whole_averages, conditioned, spread)))
+    return Compiled(
+        torch.compile(whole_averages, dynamic=True),
+        torch.compile(conditioned, dynamic=True),
+        torch.compile(spread, dynamic=True),
+    )
 
 
 def whole_averages(
