@@ -3,8 +3,8 @@
 One network of about a million parameters (784-1000-250-10, tanh), batches of 1,000 made-up images, the batch of SONew's
 autoencoder experiments; in JAX everything is compiled and states are donated, in PyTorch everything is eager unless
 --compiled, and Adam is torch.optim's, default or fused. Batches and gradients take turns: the same one again and again
-would make every coupling singular. CPU time of the process, so that other programs on the machine count little; Adam
-and the other optimizer alternate, and the median of several rounds is printed.
+would make every coupling singular. CPU time of the process, so that other programs on the machine count little, and
+the time of a step on the clock; Adam and the other optimizer alternate, and the median of several rounds is printed.
 
     python benchmarks/optimizer_step.py                      every optimizer
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
@@ -200,9 +200,8 @@ def main() -> None:
         import torch
 
         adam = TimedTorch(partial(torch.optim.Adam, lr=1e-3, fused=arguments.fused or None))
-    print(
-        f"{'optimizer':<28}{'update ms':>10}{'/ Adam':>8}{'step ms':>10}{'/ Adam':>8}{'wall ms':>10}{'/ Adam':>8}{'state MB':>10}"
-    )
+    titles = "".join(f"{title:>10}{'/ Adam':>8}" for title in ("update ms", "step ms", "wall ms"))
+    print(f"{'optimizer':<28}{titles}{'state MB':>10}")
     for text in arguments.optimizers:
         options = options_of(text)
         other = Timed(options) if arguments.framework == "jax" else timed_torch(options, arguments.compiled)
