@@ -3,8 +3,8 @@
 One network of about a million parameters (784-1000-250-10, tanh), batches of 1,000 made-up images, the batch of SONew's
 autoencoder experiments; in JAX everything is compiled and states are donated, in PyTorch everything is eager unless
 --compiled, and Adam is torch.optim's, default or fused. Batches and gradients take turns: the same one again and again
-would make every coupling singular. CPU time of the process, so that other programs on the machine count little; Adam
-and the other optimizer alternate, and the median of several rounds is printed.
+would make every coupling singular. CPU time of the process, so that other programs on the machine count little, and
+the time of a step on the clock; Adam and the other optimizer alternate, and the median of several rounds is printed.
 
     python benchmarks/optimizer_step.py                      every optimizer
     python benchmarks/optimizer_step.py sonew sonew:band=4   some, with options as NAME:KEY=JSON,KEY=JSON
@@ -58,13 +58,13 @@ def loss(params: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(x, y))
 
 
-def stretch(advance: Callable[[Any], Any], carry: Any) -> tuple[float, Any]:
-    """CPU seconds of one call, and what it left."""
-    calls, begun = 0, time.process_time()
+def stretch(advance: Callable[[Any], Any], carry: Any) -> tuple[float, float, Any]:
+    """CPU seconds and seconds of one call, and what it left."""
+    calls, begun, at = 0, time.process_time(), time.perf_counter()
     while calls < 3 or time.process_time() - begun < STRETCH_S:
         carry = jax.block_until_ready(advance(carry))
         calls += 1
-    return (time.process_time() - begun) / calls, carry
+    return (time.process_time() - begun) / calls, (time.perf_counter() - at) / calls, carry
 
 
 def batches() -> tuple[np.ndarray, np.ndarray]:
@@ -105,11 +105,11 @@ class Timed:
             self.update_carry, self.step_carry = update(self.update_carry), step(self.step_carry)
         self.state_bytes = optim.state_bytes(options, parameters())
 
-    def measure(self) -> tuple[float, float]:
-        """CPU seconds of an update and of a step."""
-        update_s, self.update_carry = stretch(self.update, self.update_carry)
-        step_s, self.step_carry = stretch(self.step, self.step_carry)
-        return update_s, step_s
+    def measure(self) -> tuple[float, float, float]:
+        """CPU seconds of an update and of a step, and seconds of a step."""
+        update_s, _, self.update_carry = stretch(self.update, self.update_carry)
+        step_s, wall_s, self.step_carry = stretch(self.step, self.step_carry)
+        return update_s, step_s, wall_s
 
 
 class TimedTorch:
@@ -155,9 +155,11 @@ class TimedTorch:
             if torch.is_tensor(value)
         )
 
-    def measure(self) -> tuple[float, float]:
-        """CPU seconds of an update and of a step."""
-        return stretch(lambda _: self.update(), None)[0], stretch(lambda _: self.step(), None)[0]
+    def measure(self) -> tuple[float, float, float]:
+        """CPU seconds of an update and of a step, and seconds of a step."""
+        update_s, _, _ = stretch(lambda _: self.update(), None)
+        step_s, wall_s, _ = stretch(lambda _: self.step(), None)
+        return update_s, step_s, wall_s
 
 
 def options_of(text: str) -> optim.OptimizerOptions:
@@ -198,18 +200,17 @@ def main() -> None:
         import torch
 
         adam = TimedTorch(partial(torch.optim.Adam, lr=1e-3, fused=arguments.fused or None))
-    print(f"{'optimizer':<28}{'update ms':>10}{'/ Adam':>8}{'step ms':>10}{'/ Adam':>8}{'state MB':>10}")
+    titles = "".join(f"{title:>10}{'/ Adam':>8}" for title in ("update ms", "step ms", "wall ms"))
+    print(f"{'optimizer':<28}{titles}{'state MB':>10}")
     for text in arguments.optimizers:
         options = options_of(text)
         other = Timed(options) if arguments.framework == "jax" else timed_torch(options, arguments.compiled)
         pairs = [(adam.measure(), other.measure()) for _ in range(arguments.rounds)]
-        update_ms, step_ms = (statistics.median(theirs[i] for _, theirs in pairs) * 1e3 for i in (0, 1))
-        update_ratio, step_ratio = (statistics.median(theirs[i] / ours[i] for ours, theirs in pairs) for i in (0, 1))
-        print(
-            f"{text:<28}{update_ms:>10.2f}{update_ratio:>8.2f}{step_ms:>10.2f}{step_ratio:>8.2f}"
-            f"{other.state_bytes / 1e6:>10.2f}",
-            flush=True,
-        )
+        columns = ""
+        for i in range(3):
+            columns += f"{statistics.median(theirs[i] for _, theirs in pairs) * 1e3:>10.2f}"
+            columns += f"{statistics.median(theirs[i] / ours[i] for ours, theirs in pairs):>8.2f}"
+        print(f"{text:<28}{columns}{other.state_bytes / 1e6:>10.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,16 +17,14 @@ then solved again on it. Dropping j's upper edges alone would, from band 2 on, l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from models_core.optim._elimination import predictors, survivors
+from models_core.optim._elimination import coefficient, solution, survivors, windows
+from models_core.optim._norms import norm_of
 
 if TYPE_CHECKING:
     from jax import Array
 
-T = TypeVar("T")
-# Entries solved at once: their couplings and coefficients stay near the core.
-_PIECE = 1 << 16
 EdgeRule = Literal["minimal_cut", "isolate", "reweight", "floor"]
 Order = Literal["fan_in", "row_major"]
 
@@ -100,55 +98,45 @@ def precondition(
     rule: EdgeRule = "minimal_cut",
     order: Order = "fan_in",
     ridge: Array | float = 0.0,
-) -> Array:
-    """X m; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at its end.
+) -> tuple[Array, Array]:
+    """X m and its norm; a > 0 and couplings as in the module's docstring, in the tensor's shape, each coupling zero at
+    its end.
 
     ridge: joins the diagonal where it is used, which spares a copy of large tensors.
     """
     import jax.numpy as jnp
 
     if not couplings:
-        return m / (a + ridge)
+        u = m / (a + ridge)
+        return u, norm_of(lambda x: x, u)
     if rule == "floor":
         gamma = floor_of(a.dtype)
-    if len(couplings) == 1 and rule == "minimal_cut":
-        return _tridiagonal(a + ridge, couplings[0], m, gamma, order)
     band = len(couplings)
     if m.ndim < 2 or order == "row_major" or m.size // m.shape[-1] < 3 * band:
         chains = [to_chain(x, order)[:, None] for x in (a, *couplings, m)]
     else:
         chains = [x.reshape(-1, x.shape[-1]) for x in (a, *couplings, m)]
-    rows = len(chains[0])
+    rows, columns = chains[0].shape
     fills: list[Any] = [1.0 - ridge, *[0.0] * (band + 1)]
     if rows < 3 * band:
         # Short: the whole chain between what lies beyond its ends.
         ends = [jnp.full((band, 1), fill, m.dtype) for fill in fills]
         wide = [jnp.concatenate([end, x, end, end]) for x, end in zip(chains, ends, strict=True)]
-        u = _inside(wide, gamma, rule, ridge, large=False)
-        return from_chain(u.reshape(-1), m.shape, order)
+        u = _careful(wide, gamma, rule, ridge)
+        return from_chain(u.reshape(-1), m.shape, order), norm_of(lambda x: x, u)
     # Row i + 1 follows row i, and the first row of the next column the last row of this one. All but the rows near
     # that seam see their neighbours where they lie; the seam is joined apart, so that no large tensor is copied.
     seam = [_seam(x, 3 * band, fill) for x, fill in zip(chains, fills, strict=True)]
-    joined = _inside(seam, gamma, rule, ridge, large=False)
-    parts = [joined[2 * band :, :-1], joined[: 2 * band, 1:]]
+    joined = _careful(seam, gamma, rule, ridge)
+    first, last = joined[2 * band :, :-1], joined[: 2 * band, 1:]
+    parts, squared = [first, last], jnp.sum(first * first) + jnp.sum(last * last)
     if rows > 3 * band:
-        parts.insert(1, _inside(chains, gamma, rule, ridge))
+        inner, norm = _inside(chains, gamma, rule, ridge)
+        parts.insert(1, inner)
+        squared += norm * norm
     u = jnp.concatenate(parts)
-    return u.reshape(m.shape) if chains[0].shape[1] > 1 else from_chain(u.reshape(-1), m.shape, order)
-
-
-def _tridiagonal(a: Array, b: Array, m: Array, gamma: float, order: Order) -> Array:
-    """The closed form for one coupling: everything elementwise, in the tensor's own layout."""
-    import jax.numpy as jnp
-
-    # Rows condition on their upper neighbour; the last entry has none, its b is zero by construction.
-    psi = b / shift(a, 1, 1.0, order)
-    c = a - psi * b
-    # Written so that a c that is not a number cuts its edge too.
-    kept = c > gamma * a
-    psi = jnp.where(kept, psi, 0)
-    y = (m - psi * shift(m, 1, 0.0, order)) / jnp.where(kept, c, a)
-    return y - shift(psi * y, -1, 0.0, order)
+    u = u.reshape(m.shape) if columns > 1 else from_chain(u.reshape(-1), m.shape, order)
+    return u, jnp.sqrt(squared)
 
 
 def _seam(x: Array, rows: int, fill: float) -> Array:
@@ -161,122 +149,133 @@ def _seam(x: Array, rows: int, fill: float) -> Array:
     return jnp.concatenate([above, below])
 
 
-def _inside(tall: list[Array], gamma: float, rule: EdgeRule, ridge: Array | float, *, large: bool = True) -> Array:
-    """X m for the rows that have `band` rows before and 2 `band` rows after them; `tall` is a, couplings, m."""
+def _inside(tall: list[Array], gamma: float, rule: EdgeRule, ridge: Array | float) -> tuple[Array, Array]:
+    """X m and its norm for the rows that have `band` rows before and 2 `band` rows after them; `tall` is a, couplings
+    and m, (rows, columns) each.
+
+    As if no edge had to go, and only where that fails again with the edges that have to.
+    """
     import jax
     import jax.numpy as jnp
 
-    band = len(tall) - 2
-    rows, columns = tall[0].shape
-    inner = rows - 3 * band
-    if not large:
-        # Two ways through little data would mostly cost compilation.
-        return _careful([tall[0] + ridge, *tall[1:]], gamma, rule)
-    # Rows at once: few enough to stay in the cache, many against the 3 band that neighbours share.
-    piece = max(_PIECE // columns, 8 * band)
-    if inner <= piece:
-        return _quick_or_careful([tall[0] + ridge, *tall[1:]], gamma, rule)
+    def with_norm(u: Array) -> tuple[Array, Array]:
+        return u, norm_of(lambda x: x, u)
 
-    def body(i: Array, u: Array) -> Array:
-        # The last piece overlaps the one before it.
-        start = jnp.minimum(i * piece, inner - piece)
-        part = [jax.lax.dynamic_slice_in_dim(x, start, piece + 3 * band) for x in tall]
-        solved = _quick_or_careful([part[0] + ridge, *part[1:]], gamma, rule)
-        return jax.lax.dynamic_update_slice_in_dim(u, solved, start, 0)
-
-    result: Array = jax.lax.fori_loop(0, -(-inner // piece), body, jnp.zeros((inner, columns), tall[0].dtype))
-    return result
+    if len(tall) == 3 and rule == "minimal_cut":
+        # An entry's only edge goes without a change for others.
+        return with_norm(_careful(tall, gamma, rule, ridge))
+    a, *edges, m = (x.reshape(-1) for x in tall)
+    stride = tall[0].shape[1]
+    every = _conditioned(a, edges, m, gamma, ridge, stride)
+    y = every[: -len(edges) * stride]
+    u, norm = with_norm(_spread(a, edges, y, y, ridge, stride).reshape(-1, stride))
+    found: tuple[Array, Array] = jax.lax.cond(
+        jnp.isfinite(norm), lambda: (u, norm), lambda: with_norm(_careful(tall, gamma, rule, ridge, every))
+    )
+    return found
 
 
-def _quick_or_careful(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
-    """As if no edge had to go, and only where that fails again with the edges that have to."""
-    import jax
+def _careful(
+    tall: list[Array], gamma: float, rule: EdgeRule, ridge: Array | float, uncut: Array | None = None
+) -> Array:
+    """X m as in `_inside`, on the graph that `rule` leaves; uncut: what `_conditioned` found on the whole graph."""
     import jax.numpy as jnp
 
-    band = len(tall) - 2
-    rows, columns = tall[0].shape
-    flat = [x.reshape(-1) for x in tall]
-    length = (rows - 2 * band) * columns
-    psi, c = predictors(flat[0], flat[1:-1], length, columns, sound=_positive, less=_less, stored=_stored)
-    quick = _applied(psi, jnp.where(c > gamma * flat[0][:length], c, jnp.nan), flat[-1], columns)
-    quick = quick.reshape(rows - 3 * band, columns)
-    u: Array = jax.lax.cond(jnp.isfinite(jnp.sum(quick)), lambda: quick, lambda: _careful(tall, gamma, rule))
+    band, stride = len(tall) - 2, tall[0].shape[1]
+    a, *edges, m = (x.reshape(-1) for x in tall)
+    if rule == "reweight":
+        y, passed = _reweighted(a, edges, m, gamma, ridge, stride)
+    else:
+        if band > 1 and rule != "floor":
+            uncut = _conditioned(a, edges, m, gamma, ridge, stride) if uncut is None else uncut
+            edges = _after_cuts(edges, ~jnp.isnan(uncut), rule, stride)
+        y = _conditioned(a, edges, m, gamma, ridge, stride, floor=rule == "floor")
+        y = y[: len(a) - 2 * band * stride]
+        # What is unsound after the cut is so by rounding alone: it stands on its own.
+        alone = jnp.isnan(y)
+        passed = jnp.where(alone, 0, y)
+        y = jnp.where(alone, m[: len(y)] / (a[: len(y)] + ridge), y)
+    return _spread(a, edges, y, passed, ridge, stride).reshape(-1, stride)
+
+
+def _conditioned(
+    a: Array, edges: list[Array], m: Array, gamma: float, ridge: Array | float, stride: int, *, floor: bool = False
+) -> Array:
+    """y = diag(1/c) L^T m of all but the last band rows; NaN where c <= gamma a, which `floor` raises to that."""
+    import jax.numpy as jnp
+
+    band = len(edges)
+    length = min(len(a), len(edges[0])) - band * stride
+    window = windows(a, edges, 0, length, stride, ridge)
+    c, left = solution(window, [m[i * stride : i * stride + length] for i in range(band + 1)], _positive)
+    least = gamma * window[0, 0]
+    # maximum() hands on what is no number.
+    y: Array = _stored(left / (jnp.maximum(c, least) if floor else jnp.where(c > least, c, jnp.nan)))
+    return y
+
+
+def _spread(a: Array, edges: list[Array], y: Array, passed: Array, ridge: Array | float, stride: int) -> Array:
+    """L y without its first band rows, for the y that is passed on to other entries."""
+    band = len(edges)
+    u = y[band * stride :]
+    for k in range(1, band + 1):
+        place = (band - k) * stride
+        psi = coefficient(windows(a, edges, place, len(u), stride, ridge), k, _coupling)
+        u = u - psi * passed[place : place + len(u)]
     return u
 
 
-def _careful(tall: list[Array], gamma: float, rule: EdgeRule) -> Array:
-    band = len(tall) - 2
-    rows, columns = tall[0].shape
-    flat = [x.reshape(-1) for x in tall]
-    psi, c = _after_cuts(flat[0], flat[1:-1], gamma, rule, (rows - 2 * band) * columns, columns)
-    return _applied(psi, c, flat[-1], columns).reshape(rows - 3 * band, columns)
+def _after_cuts(edges: list[Array], good: Array, rule: EdgeRule, stride: int) -> list[Array]:
+    """The edges that "minimal_cut" or "isolate" leaves, for all but the last band rows."""
+    import jax.numpy as jnp
+
+    whole = jnp.concatenate([good, jnp.ones(len(edges) * stride, bool)])
+    kept = survivors(whole, rule, len(edges), len(good), stride)
+    return [jnp.where(k, edge[: len(good)], 0) for k, edge in zip(kept, edges, strict=True)]
 
 
-def _stored(values: T) -> T:
+def _reweighted(
+    a: Array, edges: list[Array], m: Array, gamma: float, ridge: Array | float, stride: int
+) -> tuple[Array, Array]:
+    """y as in `_conditioned` with the couplings of unsound entries shrunk, and the shrunk share of it."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    band = len(edges)
+    length = len(a) - 2 * band * stride
+    window = windows(a, edges, 0, length, stride, ridge)
+    diagonal, right = window[0, 0], [m[i * stride : i * stride + length] for i in range(band + 1)]
+    c, left = _stored(solution(window, right, _positive))
+    good, explained = c > gamma * diagonal, diagonal - c
+    unit = float(np.finfo(c.dtype).eps)
+    # c is only trusted to shrink where it is a number and the couplings explain too much, not too little.
+    shrunk = ~good & (explained > 0)
+    factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
+    scaled = (right[0] - factor * (right[0] - left)) / (unit * diagonal)
+    y = jnp.where(good, left / c, jnp.where(shrunk, scaled, right[0] / diagonal))
+    passed = jnp.where(good, y, jnp.where(shrunk, factor * y, 0))
+    found: tuple[Array, Array] = _stored((y, passed))
+    return found
+
+
+def _stored(values: Any) -> Any:
     """`values`, which the compiler now computes once and keeps."""
     import jax
 
-    kept: T = jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
-    return kept
+    return jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
 
 
 def _positive(d: Array) -> Array:
+    """d where positive, else NaN, which then is everything that needs it."""
     import jax.numpy as jnp
 
     checked: Array = jnp.where(d > 0, d, jnp.nan)
     return checked
 
 
-def _less(x: Array, y: Array, z: Array) -> Array:
-    return x - y * z
-
-
-def _applied(psi: dict[int, Array], c: Array, m: Array, stride: int) -> Array:
-    """L diag(1/c) L^T m without its first band * stride entries."""
-
-    band, length = len(psi), len(c)
-    y = m[:length]
-    for k, p in psi.items():
-        y = y - p * m[k * stride : k * stride + length]
-    y, psi = _stored((y / c, psi))
-    u = y[band * stride :]
-    for k, p in psi.items():
-        start = (band - k) * stride
-        u = u - p[start : start + len(u)] * y[start : start + len(u)]
-    return u
-
-
-def _after_cuts(
-    a: Array, edges: list[Array], gamma: float, rule: EdgeRule, length: int, stride: int
-) -> tuple[dict[int, Array], Array]:
-    """psi and c on the graph that `rule` leaves."""
+def _coupling(d: Array) -> Array:
+    """d where positive, else infinity: what rounding made unsound in one order of elimination couples nothing."""
     import jax.numpy as jnp
-    import numpy as np
 
-    band = len(edges)
-    # Edges of entry j go by what is found at j .. j + band.
-    taller = length if rule in ("reweight", "floor") else length + band * stride
-    psi, c = predictors(a, edges, taller, stride, sound=_positive, less=_less, stored=_stored)
-    good = _stored(c > gamma * a[:taller])
-    if rule == "floor":
-        # What is no number has no coefficients to keep.
-        known = _stored(jnp.isfinite(c))
-        floored = jnp.maximum(c, gamma * a[:length])
-        return {k: jnp.where(known, p, 0) for k, p in psi.items()}, jnp.where(known, floored, a[:length])
-    if rule == "reweight":
-        explained, diagonal = a[:length] - c, a[:length]
-        unit = float(np.finfo(c.dtype).eps)
-        # c is only trusted to shrink where it is a number and the couplings explain too much, not too little.
-        shrunk = ~good & (explained > 0)
-        factor = jnp.sqrt((1 - unit) * diagonal / jnp.where(shrunk, explained, 1))
-        psi = {k: jnp.where(good, p, jnp.where(shrunk, factor * p, 0)) for k, p in psi.items()}
-        return psi, jnp.where(good, c, jnp.where(shrunk, unit * diagonal, diagonal))
-    reach = len(a) - band * stride
-    whole = _stored(jnp.concatenate([good, jnp.ones(band * stride, bool)]))
-    kept = survivors(whole, rule, band, reach, stride)
-    remaining = [jnp.where(k, edge[:reach], 0) for k, edge in zip(kept, edges, strict=True)]
-    remaining = _stored(remaining)
-    psi, c = predictors(a[:reach], remaining, length, stride, sound=_positive, less=_less, stored=_stored)
-    # What is unsound after the cut is so by rounding alone: it stands on its own.
-    sound = c > gamma * a[:length]
-    return {k: jnp.where(sound, p, 0) for k, p in psi.items()}, jnp.where(sound, c, a[:length])
+    checked: Array = jnp.where(d > 0, d, jnp.inf)
+    return checked

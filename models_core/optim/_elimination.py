@@ -4,9 +4,8 @@ Window j holds H over j .. j+band. Arrays run along the chain: entry j + i lies 
 a window is a set of shifted slices and every operation works on whole vectors. What is needed of a window is the
 predictor of entry j from its upper neighbours, psi = H[I,I]^-1 H[I,j], and the variance c that it leaves.
 
-Neighbouring windows share all but one entry, so windows grow by one entry at a time, each from the two of one entry
-less inside it, with the predictors of both of its ends: the recursion of Levinson (1946) for matrices that are not
-Toeplitz (Friedlander, Morf, Kailath and Ljung, 1979). O(band^2) for each entry, where elimination takes O(band^3).
+Elimination inside of each window takes O(band^3) for each entry and number asked for. All it reads is slices, so that a
+compiler keeps everything between in registers and passes over memory once.
 """
 
 from __future__ import annotations
@@ -14,48 +13,51 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+Window = dict[tuple[int, int], Any]
+Check = Callable[[Any], Any]
 
-def predictors(
-    a: Any,
-    edges: Sequence[Any],
-    length: int,
-    stride: int,
-    *,
-    sound: Callable[[Any], Any],
-    less: Callable[[Any, Any, Any], Any],
-    stored: Callable[[Any], Any] = lambda values: values,
-) -> tuple[dict[int, Any], Any]:
-    """psi by neighbour 1..band and c, the variance left, for the first `length` windows.
 
-    a, edges: vectors of at least length + band * stride entries, the diagonal and H[j, j+k] for k = 1..band.
-    sound(d): d where positive, else NaN, which every coefficient that needs it then is. less(x, y, z): x - y z.
-    stored(values): the same, kept; for compilers that would compute them again at every use.
-    """
+def windows(a: Any, edges: Sequence[Any], start: int, length: int, stride: int, ridge: Any = 0.0) -> Window:
+    """The upper triangles of `length` windows, the first one that of entry `start`; a is the diagonal without ridge."""
     band = len(edges)
-    total = length + band * stride
-    # Windows j .. j+k: of entry j from the k after it, of entry j + k from the k before it.
-    forward: list[Any] = []
-    backward: list[Any] = []
-    ahead = behind = a[:total]
-    for k in range(band):
-        total -= stride
-        # Windows j .. j+k for the entry before, j+1 .. j+k+1 for the entry after.
-        delta = edges[k][:total]
-        for i, share in enumerate(forward, start=1):
-            delta = less(delta, share[:total], edges[k - i][i * stride : i * stride + total])
-        before, after = ahead[:total], behind[stride : stride + total]
-        delta = stored(delta)
-        rho = stored(delta / sound(after))
-        shifted = [share[stride : stride + total] for share in backward]
-        shares = [share[:total] for share in forward]
-        forward = [*(less(x, rho, y) for x, y in zip(shares, shifted, strict=True)), rho]
-        ahead = less(before, rho, delta)
-        if k + 1 < band:
-            tau = stored(delta / sound(before))
-            backward = [tau, *(less(y, tau, x) for x, y in zip(shares, shifted, strict=True))]
-            behind = less(after, tau, delta)
-            forward, backward, ahead, behind = stored((forward, backward, ahead, behind))
-    return dict(enumerate(forward, start=1)), ahead
+    found: Window = {}
+    for i in range(band + 1):
+        for k in range(band + 1 - i):
+            place = start + i * stride
+            part = (a if k == 0 else edges[k - 1])[place : place + length]
+            found[i, i + k] = part + ridge if k == 0 else part
+    return found
+
+
+def coefficient(window: Window, k: int, sound: Check) -> Any:
+    """psi of neighbour k: what couples it to entry 0 once all others are eliminated.
+
+    sound(d): d where positive, else NaN, which every coefficient that needs it then is.
+    """
+    h = dict(window)
+    for p in range(max(j for _, j in h), 0, -1):
+        if p != k:
+            _eliminate(h, p, sound)
+    return h[0, k] / sound(h[k, k])
+
+
+def solution(window: Window, right: Sequence[Any], sound: Check) -> tuple[Any, Any]:
+    """c, and entry 0 of `right` (one vector for each entry of the window) less psi times the others."""
+    h, right = dict(window), list(right)
+    for p in range(len(right) - 1, 0, -1):
+        for i, share in _eliminate(h, p, sound).items():
+            right[i] = right[i] - share * right[p]
+    return h[0, 0], right[0]
+
+
+def _eliminate(h: Window, p: int, sound: Check) -> dict[int, Any]:
+    """Take entry p out of `h`; what each entry that is left has of it."""
+    inverse = 1 / sound(h.pop((p, p)))
+    coupled = {i if j == p else j: h.pop((i, j)) for i, j in list(h) if p in (i, j)}
+    shares = {i: coupling * inverse for i, coupling in coupled.items()}
+    for i, j in h:
+        h[i, j] = h[i, j] - shares[i] * coupled[j]
+    return shares
 
 
 def survivors(good: Any, rule: str, band: int, length: int, stride: int) -> list[Any]:

@@ -24,8 +24,9 @@ theory sums and preconditions g). gamma is relative to a_j and defaults to the r
 cuts at c_j <= 0. Algorithm 3 is rebuilt from its description, and so is `edge_rule` "reweight". The graft's v is bias
 corrected unless graft = "official". A tensor whose u is zero stays where it is; the authors divide 0 by 0.
 Reduces to: u = mh / (v_hat + eps) at band 0; X = H^-1 at band n - 1.
-Cost: time O(n) elementwise, O(n band^3) above band 1, temporary memory O(n band); band + 2 numbers a
-parameter, in float32 even for bfloat16 parameters unless `statistics` says otherwise.
+Cost: time O(n) elementwise; above band 1 O(n band^4), but in registers and in two passes over memory, and O(n band^2)
+in PyTorch that is not compiled, which makes as many passes. Temporary memory 2 n. State: band + 2 numbers a parameter,
+in float32 even for bfloat16 parameters unless `statistics` says otherwise.
 
 >>> Options(band=1, graft="none").beta2
 0.99
@@ -220,7 +221,7 @@ def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: A
         floor = RESEARCH_FLOOR if options.eps_scale == "research" else float(np.finfo(v.dtype).tiny)
         ridge = jnp.maximum(options.eps * jnp.max(_row_sums(options, v, tuple(e_exact))), floor / square_weight)
     gamma = unit if options.gamma is None else options.gamma
-    u = precondition(v, tuple(e_exact), m, gamma, options.edge_rule, options.order, ridge)
+    u, own = precondition(v, tuple(e_exact), m, gamma, options.edge_rule, options.order, ridge)
     match options.graft:
         case "none":
             return u * (mean_weight / square_weight)
@@ -234,7 +235,6 @@ def _direction(options: Options, step: Array, g: Array, q: Array, m: Array, v: A
             length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y * square_weight) + options.graft_eps), m, v)
         case "official":
             length = norm_of(lambda x, y: x * mean_weight / (jnp.sqrt(y) + options.graft_eps), m, v)
-    own = norm_of(lambda x: x, u)
     return u * jnp.where(own > 0, length / jnp.where(own > 0, own, 1), 0)
 
 

@@ -10,13 +10,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from models_core.optim._elimination import predictors, survivors
+from models_core.optim._elimination import coefficient, solution, survivors, windows
 from models_core.optim.sonew import RESEARCH_FLOOR, UNIT_EPS, Options
 from models_core.optim.torch._twin import State, Twin, Update
+from models_core.optim.torch._windows import Workspace
 
 # Entries at once: fewer stay nearer to the core, more spread the cost of calling some dozens of operations (measured).
 _PIECE = 1 << 17
@@ -32,7 +33,8 @@ class SONew(Twin):
     """
 
     options_type = Options
-    _whole: tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]] | None = None
+    _whole: Compiled | None = None
+    _workspaces: dict[torch.dtype, Workspace] | None = None
 
     def __init__(
         self, params: Iterable[Any], lr: float | None = None, *, compiled: bool = False, **options: Any
@@ -87,6 +89,7 @@ class SONew(Twin):
                 length_squared = _graft_squared(options, g, m, v, mean_weight, square_weight)
                 return Update(u, math.sqrt(length_squared / found) if found > 0 else 0.0)
             at_once = False
+        room = self._workspace(g)
         length_squared = own_squared = 0.0
         done = 0
         for start, stop in _pieces(g):
@@ -95,7 +98,7 @@ class SONew(Twin):
             # Windows reach ahead: the last entries wait for the next piece's statistics.
             ready = stop if stop == len(g) else stop - 2 * options.band
             part = u[done:ready]
-            _solve(part, v, e, m, done, ready, ridge, gamma, options.edge_rule)
+            _solve(part, v, e, m, done, ready, ridge, gamma, options.edge_rule, room)
             if options.graft != "none":
                 own_squared += float(torch.dot(part, part))
                 length_squared += _graft_squared(
@@ -105,6 +108,14 @@ class SONew(Twin):
         if options.graft == "none":
             return Update(u, mean_weight / square_weight)
         return Update(u, math.sqrt(length_squared / own_squared) if own_squared > 0 else 0.0)
+
+    def _workspace(self, like: torch.Tensor) -> Workspace:
+        """What pieces on a CPU share; elsewhere PyTorch keeps freed memory itself, and pieces are whole tensors."""
+        if like.device.type != "cpu":
+            return Workspace(like.dtype, like.device)
+        if self._workspaces is None:
+            self._workspaces = {}
+        return self._workspaces.setdefault(like.dtype, Workspace(like.dtype, like.device))
 
     def _give_up(self, failure: Exception) -> None:
         warnings.warn(f"SONew goes on without torch.compile: {failure}", stacklevel=4)
@@ -117,32 +128,41 @@ class SONew(Twin):
         band, (m, v, *e) = options.band, stored
         assert self._whole is not None
         numbers = torch.tensor([ridge, gamma], dtype=g.dtype, device=g.device)
-        average, solve = self._whole
         try:
             # What fails to compile has changed nothing yet.
-            average(g, m, v, e, options.beta1, options.beta2)
+            self._whole.average(g, m, v, e, options.beta1, options.beta2)
         except (RuntimeError, OSError) as failure:
             self._give_up(failure)
             for start, stop in _pieces(g):
                 _take_in(options, g, stored, start, stop)
             return None
         try:
-            inner, smallest = solve(v, e, m, numbers)
+            u[band:-band] = self._whole.spread(v, e, self._whole.condition(v, e, m, numbers), numbers)
         except (RuntimeError, OSError) as failure:
             self._give_up(failure)
             return None
-        if not bool(smallest > 0):
-            return None
-        u[band:-band] = inner
         for start in (0, len(g) - band):
-            _solve(u[start : start + band], v, e, m, start, start + band, ridge, gamma, options.edge_rule)
-        return float(torch.dot(u, u))
+            part = u[start : start + band]
+            _solve(part, v, e, m, start, start + band, ridge, gamma, options.edge_rule, self._workspace(g))
+        squared = float(torch.dot(u, u))
+        return squared if math.isfinite(squared) else None
+
+
+class Compiled(NamedTuple):
+    """`whole_averages`, `conditioned` and `spread` as machine code, made anew for each band and dtype."""
+
+    average: Callable[..., None]
+    condition: Callable[..., torch.Tensor]
+    spread: Callable[..., torch.Tensor]
 
 
 @cache
-def _compiled() -> tuple[Callable[..., None], Callable[..., tuple[torch.Tensor, ...]]]:
-    """`whole_averages` and `whole_solution` as machine code, made anew for each band and dtype when first called."""
-    return torch.compile(whole_averages, dynamic=True), torch.compile(whole_solution, dynamic=True)
+def _compiled() -> Compiled:
+    return Compiled(
+        torch.compile(whole_averages, dynamic=True),
+        torch.compile(conditioned, dynamic=True),
+        torch.compile(spread, dynamic=True),
+    )
 
 
 def whole_averages(
@@ -155,30 +175,34 @@ def whole_averages(
         coupling[:-k].mul_(beta2).add_(g[:-k] * g[k:] * (1 - beta2))
 
 
-def whole_solution(
-    v: torch.Tensor, e: list[torch.Tensor], m: torch.Tensor, numbers: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """All but the ends of X m, band .. n - band, as if no edge had to go; and the smallest margin, at most 0 or no
-    number if one has to. numbers: ridge and gamma.
+def conditioned(v: torch.Tensor, e: list[torch.Tensor], m: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """y = diag(1/c) L^T m of all entries but the last `band`, NaN where an edge has to go. numbers: ridge and gamma.
 
-    Written for a compiler: every operation makes a new tensor, which it then does not store.
+    This and `spread` are written for a compiler: every operation makes a new tensor, which it then does not store.
     """
     band, length = len(e), len(v) - len(e)
-    a = v + numbers[0]
 
     def sound(d: torch.Tensor) -> torch.Tensor:
         return torch.where(d > 0, d, math.nan)
 
-    psi, c = predictors(a, e, length, 1, sound=sound, less=lambda x, y, z: x - y * z)
-    smallest = (c - numbers[1] * a[:length]).amin()
-    y = m[:length]
-    for k, p in psi.items():
-        y = y - p * m[k : k + length]
-    y = y / c
+    window = windows(v, e, 0, length, 1, numbers[0])
+    c, left = solution(window, [m[i : i + length] for i in range(band + 1)], sound)
+    y: torch.Tensor = left / torch.where(c > numbers[1] * window[0, 0], c, math.nan)
+    return y
+
+
+def spread(v: torch.Tensor, e: list[torch.Tensor], y: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Entries band .. n - band of L y, which are those of X m."""
+    band = len(e)
     u = y[band:]
-    for k, p in psi.items():
-        u = u - p[band - k : length - k] * y[band - k : length - k]
-    return u, smallest
+
+    def coupling(d: torch.Tensor) -> torch.Tensor:
+        return torch.where(d > 0, d, math.inf)
+
+    for k in range(1, band + 1):
+        window = windows(v, e, band - k, len(u), 1, numbers[0])
+        u = u - coefficient(window, k, coupling) * y[band - k : band - k + len(u)]
+    return u
 
 
 def _take_in(options: Options, g: torch.Tensor, stored: list[torch.Tensor], start: int, stop: int) -> None:
@@ -240,10 +264,6 @@ def _row_sums(options: Options, a: torch.Tensor, couplings: list[torch.Tensor]) 
     return sums
 
 
-def _less(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    return torch.addcmul(x, y, z, value=-1)
-
-
 def _solve(
     u: torch.Tensor,
     v: torch.Tensor,
@@ -254,6 +274,7 @@ def _solve(
     ridge: float,
     gamma: float,
     rule: str,
+    room: Workspace,
 ) -> None:
     """u = entries start .. stop of X m, with H = v + ridge on the diagonal and e beside it."""
     band = len(e)
@@ -261,23 +282,17 @@ def _solve(
         torch.div(m[start:stop], v[start:stop] + ridge, out=u)
         return
     reach = (start - band, stop + 2 * band)
-    a = _window(v, *reach, 1.0) + ridge
+    length = stop - start + band
+    recursion = room.recursion(band, length)
+    a = torch.add(_window(v, *reach, 1.0), ridge, out=recursion.diagonal)
     edges = [_window(x, *reach, 0.0) for x in e]
     momentum = _window(m, *reach, 0.0)
-    length = stop - start + band
-    pivots: list[torch.Tensor] = []
-
-    def noted(d: torch.Tensor) -> torch.Tensor:
-        pivots.append(d)
-        return d
-
-    psi, c = predictors(a, edges, length, 1, sound=noted, less=_less)
-    # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too. Variances of
-    # entries before their windows only fall to c, so that those of entries after them (every second one) are left.
-    margin = torch.sub(c, a[:length], alpha=gamma)
-    if not all(bool(x.amin() > 0) for x in (margin, *pivots[2::2])):
-        psi, c = _after_cuts(a, edges, gamma, rule, length)
-    y = torch.addcmul(momentum[:length], psi[1], momentum[1 : 1 + length], value=-1)
+    psi, c = recursion(a, edges)
+    # One look at the smallest numbers, since masks cost more than arithmetic here; a NaN fails it too.
+    margin = torch.sub(c, a[:length], alpha=gamma, out=recursion.y)
+    if not all(bool(x.amin() > 0) for x in (margin, *recursion.pivots())):
+        psi, c = _after_cuts(a, edges, gamma, rule, length, room)
+    y = torch.addcmul(momentum[:length], psi[1], momentum[1 : 1 + length], value=-1, out=recursion.y)
     for k in range(2, band + 1):
         y.addcmul_(psi[k], momentum[k : k + length], value=-1)
     y.div_(c)
@@ -297,18 +312,13 @@ def _window(x: torch.Tensor, start: int, stop: int, fill: float) -> torch.Tensor
 
 
 def _after_cuts(
-    a: torch.Tensor, edges: list[torch.Tensor], gamma: float, rule: str, length: int
+    a: torch.Tensor, edges: list[torch.Tensor], gamma: float, rule: str, length: int, room: Workspace
 ) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
     """psi and c on the graph that `rule` leaves; the same steps as in `models_core.optim._banded`."""
     band = len(edges)
 
-    def sound_(d: torch.Tensor) -> torch.Tensor:
-        return torch.where(d > 0, d, math.nan)
-
-    def solved(edges: list[torch.Tensor], length: int) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
-        return predictors(a, edges, length, 1, sound=sound_, less=_less)
-
-    psi, c = solved(edges, length if rule in ("reweight", "floor") else length + band)
+    reach = length if rule in ("reweight", "floor") else length + band
+    psi, c = room.recursion(band, reach)(a, edges, checked=True)
     good = c > gamma * a[: len(c)]
     diagonal = a[:length]
     if rule == "floor":
@@ -329,6 +339,7 @@ def _after_cuts(
         return {1: torch.where(sound, psi[1][:length], 0.0)}, torch.where(sound, c[:length], diagonal)
     whole = torch.cat([good, good.new_ones(band)])
     kept = survivors(whole, rule, band, reach, 1)
-    psi, c = solved([torch.where(k, edge[:reach], 0.0) for k, edge in zip(kept, edges, strict=True)], length)
+    remaining = [torch.where(k, edge[:reach], 0.0) for k, edge in zip(kept, edges, strict=True)]
+    psi, c = room.recursion(band, length)(a, remaining, checked=True)
     sound = c > gamma * diagonal
     return {k: torch.where(sound, p, 0.0) for k, p in psi.items()}, torch.where(sound, c, diagonal)

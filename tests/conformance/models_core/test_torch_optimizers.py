@@ -173,6 +173,17 @@ def test_zero_gradients_change_nothing_and_the_state_stays_finite(name: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(optim.optimizers()))
+def test_order_of_parameters_does_not_matter(name: str) -> None:
+    one, other = parameters(), parameters()
+    forward, backward = twin(name, one, {}), twin(name, dict(reversed(other.items())), {})
+    for grads in stream(3):
+        advance(forward, one, grads)
+        advance(backward, other, grads)
+    for key in SHAPES:
+        assert torch.equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("name", sorted(optim.optimizers()))
 def test_groups_have_options_of_their_own(name: str) -> None:
     fast, slow, frozen = (torch.nn.Parameter(torch.ones(4, 3, dtype=torch.float64)) for _ in range(3))
     optimizer = CLASSES[name]([{"params": [fast], "lr": 0.02}, {"params": [slow, frozen]}], lr=0.01, **still(name))

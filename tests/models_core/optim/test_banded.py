@@ -32,7 +32,7 @@ def dense(h: np.ndarray, band: int, gamma: float = 0.0, rule: str = "minimal_cut
     a, couplings = diagonals(h, band)
 
     def apply(unit: jax.Array) -> jax.Array:
-        return _banded.precondition(a, couplings, unit, gamma, rule)
+        return _banded.precondition(a, couplings, unit, gamma, rule)[0]
 
     return np.asarray(jax.jit(jax.vmap(apply, out_axes=1))(jnp.eye(len(h))))
 
@@ -106,8 +106,8 @@ def test_a_kernel_is_the_chain_of_its_columns(band: int, shape: tuple[int, ...],
     def kernel(chain: jax.Array) -> jax.Array:
         return _banded.from_chain(chain, shape, "fan_in")
 
-    flat = _banded.precondition(a, couplings, m, 1e-6, rule)
-    folded = _banded.precondition(kernel(a), tuple(map(kernel, couplings)), kernel(m), 1e-6, rule)
+    precondition = jax.jit(lambda a, couplings, m: _banded.precondition(a, couplings, m, 1e-6, rule)[0])
+    flat, folded = precondition(a, couplings, m), precondition(kernel(a), tuple(map(kernel, couplings)), kernel(m))
     np.testing.assert_allclose(_banded.to_chain(folded, "fan_in"), flat, rtol=1e-7)
     assert np.all(np.isfinite(flat))
 
@@ -148,6 +148,6 @@ def test_row_major_chain_runs_along_memory() -> None:
 
     def update(x: jax.Array, order: str) -> np.ndarray:
         transformation = sonew.scale_by_sonew(options.model_copy(update={"order": order}))
-        return np.asarray(transformation.update(x, transformation.init(x))[0])
+        return np.asarray(jax.jit(transformation.update)(x, transformation.init(x))[0])
 
     np.testing.assert_allclose(update(g, "row_major"), update(g.T, "fan_in").T, rtol=EXACT)

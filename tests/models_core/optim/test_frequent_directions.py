@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,18 @@ def test_escaped_mass_bounds_what_the_sketch_lacks(beta2: float, columns: int) -
     spectrum = np.sort(np.linalg.eigvalsh(exact))[::-1]
     assert rho <= min(spectrum[j:].sum() / (k + 1 - j) for j in range(k + 1)) + EXACT
     np.testing.assert_allclose(seen[-1].basis.T @ seen[-1].basis, np.eye(k), atol=EXACT)
+
+
+@pytest.mark.parametrize("beta2", [1.0, 0.999, 0.9])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_the_covariance_that_is_used_never_forgets_more_than_the_decay(beta2: float, columns: int) -> None:
+    # Sketch and escaped mass together: what the new factor adds is positive semidefinite.
+    factors = np.random.default_rng(8).normal(size=(20, 8, columns))
+    seen, _ = run(factors, 3, beta2)
+    used = [matrix(sketch) + float(sketch.escaped) * np.eye(8) for sketch in seen]
+    assert all(float(sketch.escaped) >= 0 for sketch in seen)
+    for before, after in itertools.pairwise(used):
+        assert np.linalg.eigvalsh(after - beta2 * before).min() >= -EXACT
 
 
 def test_nothing_escapes_while_the_rank_suffices() -> None:

@@ -39,6 +39,15 @@ def sonew(**options: Any) -> Any:
     return lambda p: twins.SONew(p, lr=1.0, **options)
 
 
+@pytest.mark.parametrize("band", [1, 2, 4])
+def test_scaling_entries_apart_scales_the_ungrafted_step_inversely(band: int) -> None:
+    stream, scale = gradients(12, count=10), np.random.default_rng(1).uniform(0.1, 10, 12)
+    options = {"band": band, "graft": "none", "eps": 1e-300, "gamma": 0.0}
+    plain, scaled = steps(sonew(**options), stream), steps(sonew(**options), stream * scale)
+    # Fewer gradients than a window has entries leave it singular: rounding decides there.
+    np.testing.assert_allclose(scaled[-1] * scale, plain[-1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("band", [0, 1, 2, 4])
 def test_gradients_c_times_larger_give_ungrafted_steps_c_times_smaller(band: int) -> None:
     options = {"band": band, "graft": "none", "eps": 1e-2, "eps_scale": "relative"}
@@ -111,6 +120,16 @@ def test_rotating_the_axes_rotates_shampoos_and_soaps_step() -> None:
     ):
         plain, turned = steps(made, stream), steps(made, left @ stream @ right.T)
         np.testing.assert_allclose(turned[-1], left @ plain[-1] @ right.T, rtol=1e-6, atol=1e-8)
+
+
+def test_escaped_mass_counts_in_full_in_s_adagrad_and_by_half_in_rfd_son() -> None:
+    # Orthogonal gradients and one direction to keep: the second one's square is cut whole, 4 from both.
+    stream = np.array([[3.0, 0.0], [0.0, 2.0]])
+    adagrad = steps(lambda p: twins.SAdaGrad(p, lr=1.0, rank=1), stream)[1]
+    np.testing.assert_allclose(adagrad, [0, 2 / np.sqrt(4)], atol=EXACT)
+    # Its rows are g / sqrt(lr t), so that half of what is cut is 4 / 2 / 2; the update is an inverse, not a root.
+    rfd = steps(lambda p: twins.RFDSON(p, lr=1.0, rank=1), stream)[1]
+    np.testing.assert_allclose(rfd, [0, 2 / (4 / 2 / 2)], atol=EXACT)
 
 
 def test_regret_of_s_adagrad_stays_under_its_bound() -> None:
