@@ -18,7 +18,7 @@ from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.data.image_sets import IMAGE_SETS, ImageSet
 from models_core.distill.options import Constant, ForwardKL, HardLabels, Objective, WeightSchedule
 from models_core.events import Artifact, Context, Event, Log
-from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, smallest_side
+from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, misfit
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -101,8 +101,9 @@ class Spec(BaseSpec):
         if self.batch_size > least:
             refuse("batch_size", f"The student sees only about {int(least)} images.")
         for name in ("teacher", "student"):
-            if smallest_side(getattr(self, name)) > found.side:
-                refuse(f"{name}.channels", f"Images of {found.side} pixels cannot be halved that often.")
+            wrong = misfit(getattr(self, name), found.side)
+            if wrong:
+                refuse(f"{name}.{wrong[0]}", wrong[1])
         return self
 
 
