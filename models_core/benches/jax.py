@@ -56,6 +56,10 @@ class Bench:
         key = jax.random.fold_in(self._root, 3)
         return build_draw(options, config, key, vocabulary=vocabulary, temperature=temperature)
 
+    def to_numpy(self, targets: Any) -> tuple[np.ndarray, ...]:
+        """What `draw` gave, as a cache takes it."""
+        return tuple(np.asarray(part) for part in targets)
+
     def lessons(self, work: Assignment) -> tuple[Lessons, Any]:
         """The student's steps, compiled, and its state before the first; state.params is what `student` takes."""
         objective = Objective(

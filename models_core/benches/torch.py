@@ -15,13 +15,14 @@ import torch
 
 from models_core.benches.torch_lessons import Lessons, build_draw, continued, generator_of
 from models_core.distill import features, quantise
-from models_core.distill.calibration import BINS
+from models_core.distill.calibration import expected_error
 from models_core.distill.options import Sparse
 from models_core.distill.plan import Assignment, Format
 from models_core.distill.torch.quantise import rounded_parameters
+from models_core.distill.torch.sparse import SparseTargets
 from models_core.distill.torch.step import Student
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.torch.arrays import to_tensor
+from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.nn.torch.decoder import Decoder
 from models_core.training import snapshot
 from models_core.training.phases import Phase
@@ -54,6 +55,10 @@ class Bench:
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""
         return build_draw(options, seed=self._seed, vocabulary=vocabulary, temperature=temperature)
+
+    def to_numpy(self, targets: SparseTargets) -> tuple[np.ndarray, ...]:
+        """What `draw` gave, as a cache takes it."""
+        return tuple(to_numpy(part) for part in targets)
 
     def lessons(self, work: Assignment) -> tuple[Lessons, Any]:
         """The student's steps, and its state before the first; state.params is what `student` takes."""
@@ -90,10 +95,8 @@ class Bench:
         @torch.no_grad()
         def evaluate(model: Decoder) -> dict[str, float]:
             losses, right, confidence = (np.concatenate(parts) for parts in zip(*_looked(model, rows), strict=True))
-            place = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-            gaps = np.bincount(place.reshape(-1), weights=(confidence - right).reshape(-1), minlength=BINS)
             found = {"eval/nll": losses.mean(), "eval/accuracy": right.mean()}
-            found["eval/calibration_error"] = np.abs(gaps).sum() / losses.size
+            found["eval/calibration_error"] = expected_error(confidence, right)
             if thirds is not None:
                 for third, name in enumerate(("easy", "medium", "hard")):
                     found[f"eval/nll_{name}"] = losses[thirds == third].mean()

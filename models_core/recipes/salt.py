@@ -14,6 +14,9 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
+from models_core.benches.measures import STUDENT_METRICS, TEACHER_METRICS, TEXT_METRICS
+from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, SMALLER, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.distill.options import ForwardKL, LinearWeight, StepWeight
 from models_core.events import Artifact, Context, Event, Log
@@ -22,28 +25,9 @@ from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
-from models_core.training.options import torch_optimizers
 
 VERSION = "2"
 FAMILY = "distillation"
-VALIDATION_BYTES = 40_000
-SAMPLE_PROMPT = "def "
-SAMPLE_TOKENS = 200
-PHASES = ("teacher", "student")
-STUDENT_METRICS = {
-    "loss": "train/loss",
-    "hard_loss": "train/hard_loss",
-    "soft_loss": "train/soft_loss",
-    "forward_kl": "distill/forward_kl",
-    "teacher_loss": "distill/teacher_loss",
-    "grad_norm": "optim/grad_norm",
-}
-TEACHER = DecoderConfig(
-    n_layers=2, d_model=32, n_heads=2, n_kv_heads=1, head_dim=24, d_ff=96, window=24, global_every=2
-)
-STUDENT = DecoderConfig(
-    n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
-)
 
 
 class Selection(BaseSpec):
@@ -67,7 +51,7 @@ class Selection(BaseSpec):
 class Spec(BaseSpec):
     """A small teacher, a larger student, and when the one leaves the other."""
 
-    framework: Literal["jax", "torch"] = field("jax", title="Framework", help="What computes.", section="Task")
+    framework: fields.Framework = fields.framework_field()
     kd_share: float = field(
         0.17,
         title="First stage",
@@ -112,68 +96,27 @@ class Spec(BaseSpec):
     selection: Selection | None = field(
         None, title="Selection", help="Choose the sequences of the first stage (SALT_DS).", section="Task"
     )
-    length: int = field(
-        64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task"
-    )
-    train_bytes: int = field(
-        1_000_000,
-        title="Training text",
-        help="How much source text to learn from.",
-        unit="bytes",
-        ge=10_000,
-        le=20_000_000,
-        format="bytes",
-        section="Task",
-        advanced=True,
-    )
-    teacher: DecoderConfig = field(TEACHER, title="Teacher", help="The small model.", section="Model")
-    student: DecoderConfig = field(STUDENT, title="Student", help="The larger model.", section="Model")
+    length: int = fields.length_field()
+    train_bytes: int = fields.train_bytes_field()
+    teacher: DecoderConfig = field(SMALLER, title="Teacher", help="The small model.", section="Model")
+    student: DecoderConfig = field(LARGER, title="Student", help="The larger model.", section="Model")
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
-    warmup_steps: int = field(
-        20,
-        title="Warm-up",
-        help="Steps over which each model's learning rate rises.",
-        unit="steps",
-        ge=0,
-        section="Optimizer",
-    )
-    teacher_steps: int = field(
-        150, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    student_steps: int = field(
-        200, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    batch_size: int = field(
-        16, title="Batch size", help="Sequences in one update.", unit="sequences", ge=1, le=4096, section="Budget"
-    )
-    eval_every: int = field(
-        20,
-        title="Evaluate every",
-        help="Steps between evaluations on held-out files.",
-        unit="steps",
-        ge=1,
-        section="Budget",
-    )
-    checkpoint_every: int = field(
-        200, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    warmup_steps: int = fields.warmup_field(20, "Steps over which each model's learning rate rises.")
+    teacher_steps: int = fields.steps_field(150, "Teacher steps", "Updates of the teacher.")
+    student_steps: int = fields.steps_field(200, "Student steps", "Updates of the student.")
+    batch_size: int = fields.batch_field(16, "Sequences in one update.", "sequences", 4096)
+    eval_every: int = fields.eval_every_field(20, "Steps between evaluations on held-out files.")
+    checkpoint_every: int = fields.checkpoint_every_field(200)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
-            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
-        rows = self.train_bytes // self.length
-        if self.batch_size > rows:
-            refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
+        fields.check_warmup(self)
+        fields.check_rows(self)
+        fields.check_optimizer(self)
         if self.selection and self.selection.min_kept > self.length:
             refuse("selection.min_kept", f"A sequence has only {self.length} positions.")
         if self.t_squared and self.tempers == "teacher":
             refuse("t_squared", "The student has no temperature whose effect it would undo.")
-        if self.framework == "torch":
-            if self.optimizer.kind not in torch_optimizers():
-                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
-            if self.teacher.n_experts or self.student.n_experts:
-                refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
 
     @property
@@ -221,25 +164,13 @@ TEMPLATES = (
 )
 
 METRICS = (
-    MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
-    MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
-    MetricInfo("eval/calibration_error", "", "min", "Expected calibration error on held-out files, in 15 bins."),
+    *TEXT_METRICS,
+    *TEACHER_METRICS,
     MetricInfo("eval/nll_easy", "nats/token", "min", "On the third of tokens that are easiest for the teacher."),
     MetricInfo("eval/nll_medium", "nats/token", "min", "On the middle third."),
     MetricInfo("eval/nll_hard", "nats/token", "min", "On the third that is hardest for the teacher."),
-    MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
     MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the training text."),
-    MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
-    MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
-    MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
-    MetricInfo("distill/weight", "", None, "Weight of the teacher."),
-    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
-    MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's training, the teacher's forward passes and the scoring."),
-    MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
-    MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
-    MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
-    MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
 )
 
 
@@ -248,7 +179,6 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     import numpy as np
 
     from models_core import benches
-    from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
     from models_core.distill import flops, salt
     from models_core.distill.plan import Assignment
@@ -257,10 +187,16 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
-    vocabulary = stdlib_text.VOCABULARY
+    given = OnText(
+        bench,
+        seed=ctx.seed,
+        length=spec.length,
+        train_bytes=spec.train_bytes,
+        validation_bytes=VALIDATION_BYTES,
+        batch_size=spec.batch_size,
+    )
+    text, vocabulary = given.text, given.vocabulary
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
     counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
     yield Log(
         f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; the first stage has {spec.n_kd} of "
@@ -274,34 +210,26 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if updates == scorer_at:
             scorer.update(bench.arrays(state.params, "scorer."))
 
-    phase, state = bench.teacher_phase(
+    if ctx.resume is not None:
+        scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
+    phase, state = given.teacher_phase(
         spec.teacher,
         spec.optimizer,
-        rows=vocabulary,
         steps=spec.teacher_steps,
         warmup_steps=spec.warmup_steps,
-        train=text.train,
-        validation=text.validation,
-        order=order,
         watch=remember,
         kept=lambda: scorer,
     )
-    selected = None
-    if ctx.resume and phases.is_past(ctx, "teacher", PHASES):
-        teacher = bench.restored(ctx.resume.arrays, state, "teacher.")
-        selected = ctx.resume.arrays.get("selected")
-    else:
-        if ctx.resume:
-            scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
-        trained = yield from phases.train(phase, ctx, pacing, state)
-        if trained is None:
-            return
-        teacher = trained.params
-        if spec.selection and spec.n_kd:
-            early = bench.restored(scorer, trained, "scorer.")
-            losses, kept = bench.judge_rows(early, spec.teacher, text.train, k=spec.selection.k)
-            found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
-            selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
+    teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+    if teacher is None:
+        return
+    selected = None if ctx.resume is None else ctx.resume.arrays.get("selected")
+    # The checkpoints of the student's phase hold what was selected, and no scorer.
+    if spec.selection and spec.n_kd and selected is None:
+        early = bench.restored(scorer, state, "scorer.")
+        losses, kept = bench.judge_rows(early, spec.teacher, text.train, k=spec.selection.k)
+        found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
+        selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
     scoring = 0.0
     if selected is not None:
         cost = flops.forward_per_token(spec.teacher, vocabulary=vocabulary, length=spec.length)
@@ -313,8 +241,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if selected is not None and first_order is not None and index < spec.n_kd:
             chosen: np.ndarray = text.train[selected[first_order.at(index)]]
             return chosen
-        rows: np.ndarray = text.train[order.at(index)]
-        return rows
+        return given.rows(index)
 
     schedules_of: dict[str, StepWeight | LinearWeight] = {
         "step": StepWeight(until=spec.kd_share),
@@ -369,9 +296,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     )
     if finished is None:
         return
-    prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
     student = bench.student(finished.params)
-    for name, model, config in (("sample.txt", student, spec.student), ("teacher_sample.txt", teacher, spec.teacher)):
-        written = bench.write(model, config, prompt, count=SAMPLE_TOKENS, temperature=0.8)
-        yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+    yield from given.written("sample.txt", student, spec.student, SAMPLE_TOKENS)
+    yield from given.written("teacher_sample.txt", teacher, spec.teacher, SAMPLE_TOKENS)
     yield Artifact("student.safetensors", bench.exported(student))

@@ -120,14 +120,6 @@ def test_a_run_in_pytorch_is_deterministic_and_resumes_bit_for_bit(
         assert {event.name: event.content for event in resumed if isinstance(event, Artifact)} == files
 
 
-@pytest.mark.parametrize("name", ["distillation", "salt"])
-def test_what_pytorch_lacks_is_refused_by_name(name: str) -> None:
-    experts = {"student": {**MODELS["student"], "n_experts": 2}}
-    with pytest.raises(SpecInvalid) as refusal:
-        recipe(name).parse({**SMALL, **MODELS, "framework": "torch", **experts})
-    assert list(refusal.value.fields) == ["student.n_experts"]
-
-
 @pytest.mark.slow
 def test_a_student_that_begins_as_its_teacher_has_nothing_to_learn_from_it(cache_dir: str) -> None:
     changes = {"student": MODELS["teacher"], "student_start": "teacher", "student_steps": 1}
