@@ -122,7 +122,7 @@ class Bench:
         share = np.bincount(groups.reshape(-1), minlength=3) / groups.size
 
         def sums(model: Any, batch: Any, places: Any, valid: Any) -> tuple[dict[str, Any], Any]:
-            logits = decoder.apply(model, config, batch[:, :-1]).astype(jnp.float32)
+            logits = decoder.apply(model, config.dropless, batch[:, :-1]).astype(jnp.float32)
             chosen = jnp.take_along_axis(logits, batch[:, 1:, None], axis=-1)[..., 0]
             losses = (jax.nn.logsumexp(logits, axis=-1) - chosen) * valid[:, None]
             right = (jnp.argmax(logits, axis=-1) == batch[:, 1:]).astype(jnp.float32) * valid[:, None]
@@ -148,7 +148,7 @@ class Bench:
     ) -> np.ndarray:
         """The prompt continued by sampling to `count` tokens."""
         key = jax.random.fold_in(self._root, 2)
-        return np.asarray(sample(model, config, jnp.asarray(prompt), count, key, jnp.float32(temperature)))
+        return np.asarray(sample(model, config.dropless, jnp.asarray(prompt), count, key, jnp.float32(temperature)))
 
     def exported(self, model: Any) -> bytes:
         """The weights as one safetensors file, by their names in `nn.decoder`."""

@@ -7,6 +7,7 @@ and to what is drawn while training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -70,7 +71,7 @@ class Bench:
             drawn = features.init(jax.random.fold_in(self._root, 5), work.features, work.student, work.teacher)
             projections = [to_tensor(np.asarray(projection)) for projection in drawn]
         if work.teacher_model is not None:
-            work.teacher_model.requires_grad_(False)
+            work = replace(work, teacher_model=teachers.dropless(work.teacher_model.requires_grad_(False)))
         lessons = Lessons(work)
         return lessons, lessons.start(Student(model, projections).to(teachers.device()))
 
@@ -110,6 +111,7 @@ class Bench:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Loss of every token after the first, and whether it is among the model's k most probable."""
         losses, kept = [], []
+        model = teachers.dropless(model)
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             batch = placed(rows[begin : begin + ROWS_AT_ONCE])
             logits = model(batch[:, :-1]).float()
@@ -126,7 +128,7 @@ class Bench:
         rows[0, : len(prompt)] = placed(prompt)
         rows = rows.to(teachers.device())
         written = continued(
-            model,
+            teachers.dropless(model),
             rows,
             generator_of(self._seed, 2, 0, rows.device),
             prompt=len(prompt),
@@ -142,7 +144,7 @@ class Bench:
 
 def _looked(model: Decoder, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Loss, correctness of the id ranked first, and its probability, of every token of every batch; float64."""
-    found = []
+    found, model = [], teachers.dropless(model)
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         batch = placed(rows[begin : begin + ROWS_AT_ONCE])
         log_q = torch.log_softmax(model(batch[:, :-1]).float(), dim=-1)

@@ -31,7 +31,7 @@ def build_draw(options: Sparse, config: DecoderConfig, key: jax.Array, *, vocabu
 
     @jax.jit
     def drawn(teacher: Any, rows: jax.Array, step: jax.Array) -> sparse.SparseTargets:
-        logits = decoder.apply(teacher, config, rows[:, :-1])[..., :vocabulary]
+        logits = decoder.apply(teacher, config.dropless, rows[:, :-1])[..., :vocabulary]
         flat = logits.reshape(-1, vocabulary)
         return sparse.draw(options, jax.random.fold_in(key, step), flat, temperature=temperature)
 

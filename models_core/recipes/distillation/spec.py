@@ -107,6 +107,8 @@ class Spec(BaseSpec):
         fields.check_warmup(self)
         fields.check_rows(self)
         fields.check_optimizer(self)
+        if self.student.n_experts and self.micro_batch and self.batch_size % self.micro_batch:
+            refuse("micro_batch", "Must divide the batch: routers are judged by whole micro-batches.")
         if not isinstance(self.sequences, FromText) and self.sequences.prompt >= self.length:
             refuse("sequences.prompt", f"Must be below the {self.length} tokens of a sequence.")
         return self

@@ -175,6 +175,36 @@ def test_sparse_targets_and_an_update_agree_with_pytorch() -> None:
     )
 
 
+def test_experts_auxiliary_losses_are_minimised_along_in_both_frameworks() -> None:
+    config = CONFIG.model_copy(update={"n_experts": 3, "expert_capacity": 1.0})
+    start = decoder.init(jax.random.key(4), config, VOCABULARY)
+    batch = {"rows": jnp.asarray(ROWS[0]), "valid": jnp.ones((3, 6))}
+    objective = Objective(ForwardKL(), config, CONFIG)
+    params = {"model": start, "projections": []}
+    loss = lambda params: objective.loss(params, batch, jnp.float32(0.5), model(1))  # noqa: E731
+    (value, numbers), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    routing = decoder.run(start, config, decoder.embed(start, config, batch["rows"][:, :-1])).routing
+    assert routing is not None
+    # By the weights of the published losses: 0.01 for balance, 0.001 for the size of the router's logits.
+    auxiliary = 0.01 * float(routing.balance.sum()) + 0.001 * float(routing.z.sum())
+    np.testing.assert_allclose(numbers["router_loss"], auxiliary, rtol=1e-5)
+    np.testing.assert_allclose(value, 0.5 * (numbers["hard_loss"] + numbers["soft_loss"]) + auxiliary, rtol=1e-5)
+    plain = objective.loss(params, batch, jnp.float32(0), None)
+    np.testing.assert_allclose(plain[0], plain[1]["hard_loss"] + auxiliary, rtol=1e-5)
+
+    student = Decoder(config, VOCABULARY).load_tree(jax.device_get(start))
+    teacher = Decoder(CONFIG, VOCABULARY).load_tree(jax.device_get(model(1)))
+    rows = torch.tensor(ROWS[0], dtype=torch.long)
+    theirs = torch_step.Objective(ForwardKL()).backward(student, rows, torch.ones(3, 6), weight=0.5, teacher=teacher)
+    np.testing.assert_allclose(theirs["loss"], value, rtol=1e-5)
+    np.testing.assert_allclose(theirs["router_loss"], auxiliary, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+        student.tree(gradients=True),
+        jax.device_get(gradient["model"]),
+    )
+
+
 def test_salts_temperature_sharpens_the_teacher_alone() -> None:
     batch = {"rows": jnp.asarray(ROWS[0]), "valid": jnp.ones((3, 6))}
     objective = Objective(ForwardKL(t_squared=False), CONFIG, CONFIG, teacher_temperature=0.25)
