@@ -8,17 +8,6 @@ from models_core.spec import field, refuse
 from models_core.training.options import torch_optimizers
 
 Framework = Literal["jax", "torch"]
-# What decides the weights of a teacher on text, beside framework, seed and text: a cache of its targets names these.
-TEACHER_FIELDS = (
-    "teacher",
-    "teacher_padding",
-    "teacher_steps",
-    "warmup_steps",
-    "optimizer",
-    "batch_size",
-    "length",
-    "train_bytes",
-)
 
 
 def framework_field() -> Any:

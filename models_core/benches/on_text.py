@@ -6,11 +6,10 @@ Importing this loads no array library.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models_core.events import Artifact
 from models_core.nn.configs import DecoderConfig
-from models_core.optim._options import OptimizerOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,52 +31,66 @@ SMALLER = DecoderConfig(
 )
 
 
+# What decides the weights of a teacher beside framework, seed and text: a cache of its targets names these.
+TEACHER_FIELDS = (
+    "teacher",
+    "teacher_padding",
+    "teacher_steps",
+    "warmup_steps",
+    "optimizer",
+    "batch_size",
+    "length",
+    "train_bytes",
+)
+
+
+class TextSpec(Protocol):
+    """The fields that the recipes on text share."""
+
+    length: int
+    train_bytes: int
+    batch_size: int
+    teacher: DecoderConfig
+    teacher_steps: int
+    warmup_steps: int
+    optimizer: Any
+
+    def model_dump(self, *, mode: str, include: set[str]) -> dict[str, Any]:
+        """As JSON."""
+        ...
+
+
 class OnText:
     """The standard library's source as rows of bytes, and what a run does with it whatever its student.
 
     text: rows to train on and rows held out. order: of the batches of teacher and student. vocabulary: ids that exist.
     """
 
-    def __init__(
-        self,
-        bench: Any,
-        *,
-        seed: int,
-        length: int,
-        train_bytes: int,
-        validation_bytes: int,
-        batch_size: int,
-    ) -> None:
+    def __init__(self, bench: Any, spec: TextSpec, *, seed: int, validation_bytes: int) -> None:
         from models_core.data import stdlib_text
         from models_core.data.order import BatchOrder
 
-        self._bench, self._seed, self._batch_size, self._length = bench, seed, batch_size, length
-        self.text = stdlib_text.load(length=length, train_bytes=train_bytes, validation_bytes=validation_bytes)
+        self._bench, self._spec, self._seed = bench, spec, seed
+        self.text = stdlib_text.load(
+            length=spec.length, train_bytes=spec.train_bytes, validation_bytes=validation_bytes
+        )
         self.vocabulary = stdlib_text.VOCABULARY
-        self.order = BatchOrder(seed, len(self.text.train), batch_size)
+        self.order = BatchOrder(seed, len(self.text.train), spec.batch_size)
 
     def rows(self, index: int) -> np.ndarray:
         """The batch of update `index`, (batch, length + 1) tokens."""
         chosen: np.ndarray = self.text.train[self.order.at(index)]
         return chosen
 
-    def teacher_phase(
-        self,
-        config: DecoderConfig,
-        optimizer: OptimizerOptions,
-        *,
-        steps: int,
-        warmup_steps: int,
-        padding: int = 0,
-        **watched: Any,
-    ) -> tuple[Any, Any]:
+    def teacher_phase(self, *, padding: int = 0, **watched: Any) -> tuple[Any, Any]:
         """The teacher's training, see `training.teachers.teacher_phase`; padding: embedding rows that no token uses."""
+        spec = self._spec
         phase, state = self._bench.teacher_phase(
-            config,
-            optimizer,
+            spec.teacher,
+            spec.optimizer,
             rows=self.vocabulary + padding,
-            steps=steps,
-            warmup_steps=warmup_steps,
+            steps=spec.teacher_steps,
+            warmup_steps=spec.warmup_steps,
             train=self.text.train,
             validation=self.text.validation,
             order=self.order,
@@ -85,18 +98,17 @@ class OnText:
         )
         return phase, state
 
-    def targets_description(
-        self, framework: str, teacher: dict[str, Any], targets: Sparse, *, temperature: float, steps: int
-    ) -> Description:
+    def targets_description(self, framework: str, targets: Sparse, *, temperature: float, steps: int) -> Description:
         """What a cache of the teacher's targets for this run's batches says of itself.
 
-        teacher: all that decides its weights beside framework, seed and text. A teacher of the other framework is
-        another one, by rounding, and so are its draws.
+        A teacher of the other framework is another one, by rounding, and so are its draws.
         """
         from models_core.distill.targets import describe
         from models_core.training.teachers import training_identity
 
-        facts = teacher | ({} if framework == "jax" else {"framework": framework})
+        spec = self._spec
+        facts = spec.model_dump(mode="json", include=set(TEACHER_FIELDS))
+        facts |= {} if framework == "jax" else {"framework": framework}
         return describe(
             targets,
             teacher=training_identity(**facts, seed=self._seed, text=self.text.fingerprint),
@@ -106,8 +118,8 @@ class OnText:
             seed=self._seed,
             temperature=temperature,
             vocabulary=self.vocabulary,
-            batch_size=self._batch_size,
-            length=self._length,
+            batch_size=spec.batch_size,
+            length=spec.length,
             steps=steps,
         )
 

@@ -26,7 +26,7 @@ from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
-VERSION = "2"
+VERSION = "3"
 FAMILY = "distillation"
 
 
@@ -187,14 +187,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    given = OnText(
-        bench,
-        seed=ctx.seed,
-        length=spec.length,
-        train_bytes=spec.train_bytes,
-        validation_bytes=VALIDATION_BYTES,
-        batch_size=spec.batch_size,
-    )
+    given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
     text, vocabulary = given.text, given.vocabulary
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
     counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
@@ -212,14 +205,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     if ctx.resume is not None:
         scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
-    phase, state = given.teacher_phase(
-        spec.teacher,
-        spec.optimizer,
-        steps=spec.teacher_steps,
-        warmup_steps=spec.warmup_steps,
-        watch=remember,
-        kept=lambda: scorer,
-    )
+    phase, state = given.teacher_phase(watch=remember, kept=lambda: scorer)
     teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
     if teacher is None:
         return

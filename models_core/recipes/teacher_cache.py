@@ -88,29 +88,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    given = OnText(
-        bench,
-        seed=ctx.seed,
-        length=spec.length,
-        train_bytes=spec.train_bytes,
-        validation_bytes=VALIDATION_BYTES,
-        batch_size=spec.batch_size,
-    )
+    given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    phase, state = given.teacher_phase(
-        spec.teacher,
-        spec.optimizer,
-        steps=spec.teacher_steps,
-        warmup_steps=spec.warmup_steps,
-        padding=spec.teacher_padding,
-    )
+    phase, state = given.teacher_phase(padding=spec.teacher_padding)
     teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
     if teacher is None:
         return
     drawn = max(0, (0 if ctx.resume is None else ctx.resume.step) - spec.teacher_steps)
     description = given.targets_description(
         spec.framework,
-        spec.model_dump(mode="json", include=set(fields.TEACHER_FIELDS)),
         spec.targets,
         temperature=spec.temperature,
         steps=spec.student_steps,

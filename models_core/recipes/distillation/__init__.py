@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from models_core.benches.fields import TEACHER_FIELDS
 from models_core.benches.measures import STUDENT_METRICS, TEACHER_METRICS, TEXT_METRICS
 from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo, StudyTemplate
@@ -20,7 +19,7 @@ from models_core.distill.options import ForwardKL, HardLabels, Sparse
 from models_core.events import Artifact, Context, Event, Log, Metric
 from models_core.recipes.distillation.spec import Spec
 
-VERSION = "3"
+VERSION = "4"
 FAMILY = "distillation"
 EXAMPLES = (
     Example("Forward KL into a student of half the width", Spec(), cost_s=24),
@@ -150,20 +149,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.data import stdlib_text
     from models_core.distill.plan import FORMATS, Assignment
     from models_core.distill.targets import open_cache
+    from models_core.distill.vocabularies import check_tokenizers
     from models_core.training import phases
     from models_core.training.pacing import Pacing
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    given = OnText(
-        bench,
-        seed=ctx.seed,
-        length=spec.length,
-        train_bytes=spec.train_bytes,
-        validation_bytes=VALIDATION_BYTES,
-        batch_size=spec.batch_size,
-    )
+    given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
     text, vocabulary, soft = given.text, given.vocabulary, spec.distillation
+    check_tokenizers("bytes", spec.student_tokenizer, soft)
     teacher_steps = spec.teacher_steps if spec.needs_teacher else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
     own_vocabulary = vocabulary if spec.student_tokenizer == "bytes" else stdlib_text.ASCII_VOCABULARY
@@ -176,13 +170,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     teacher = None
     if spec.needs_teacher:
-        phase, state = given.teacher_phase(
-            spec.teacher,
-            spec.optimizer,
-            steps=spec.teacher_steps,
-            warmup_steps=spec.warmup_steps,
-            padding=spec.teacher_padding,
-        )
+        phase, state = given.teacher_phase(padding=spec.teacher_padding)
         teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
         if teacher is None:
             return
@@ -192,12 +180,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     targets: Any = None
     if sparse is not None and isinstance(soft, ForwardKL):
         if sparse.cached:
-            facts = spec.model_dump(mode="json", include=set(TEACHER_FIELDS))
             # A cache of the own framework, whose teacher is the same to the last bit, or else of the other one.
             found = [
-                given.targets_description(
-                    framework, facts, sparse, temperature=soft.temperature, steps=spec.student_steps
-                )
+                given.targets_description(framework, sparse, temperature=soft.temperature, steps=spec.student_steps)
                 for framework in sorted(("jax", "torch"), key=lambda name: name != spec.framework)
             ]
             reader = open_cache(ctx.cache_dir, *found)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models_core import optim
+from models_core.benches.torch_lessons import Lessons as TorchLessons
 from models_core.catalog import recipe
 from models_core.data import stdlib_text
 from models_core.distill import flops, salt, schedules, sparse
@@ -27,6 +28,7 @@ from models_core.distill.options import (
     StepWeight,
     TopK,
 )
+from models_core.distill.plan import Assignment
 from models_core.distill.targets import as_batch
 from models_core.distill.torch import sparse as torch_sparse
 from models_core.distill.torch import step as torch_step
@@ -99,6 +101,42 @@ def test_the_teacher_is_not_asked_after_the_switch_and_the_optimizer_runs_throug
     assert {int(count) for count in counts} == {int(state.step)} == {STEPS}
     flops = np.diff([0, *(lessons.counted(n)["train/flops"] for n in (1, 2, 3, 4))])
     assert flops[0] == flops[1] > flops[2] == flops[3]
+
+
+def test_in_pytorch_the_teacher_is_not_asked_after_the_switch_and_the_optimizer_runs_through() -> None:
+    teacher, student = (Decoder(CONFIG, VOCABULARY).load_tree(jax.device_get(model(seed))) for seed in (1, 2))
+    calls: list[int] = []
+    teacher.embedding.requires_grad_(False)
+    teacher.layers[0].register_forward_hook(lambda *_: calls.append(len(calls)))
+    lessons = TorchLessons(
+        Assignment(
+            divergence=ForwardKL(),
+            student=CONFIG,
+            teacher=CONFIG,
+            teacher_model=teacher,
+            own_rows=VOCABULARY,
+            optimizer=Adam(lr=0.01),
+            warmup_steps=0,
+            steps=STEPS,
+            schedule=StepWeight(until=0.5),
+            rows=lambda index: ROWS[index],
+            vocabulary=VOCABULARY,
+            seed=0,
+        )
+    )
+    state = lessons.start(torch_step.Student(student))
+    asked, rates, moments = [], [], []
+    for index in range(STEPS):
+        before = len(calls)
+        state, numbers = lessons.advance(state, index)
+        asked.append(len(calls) - before)
+        assert ("soft_loss" in numbers) == (index < 2)
+        rates.append(state.loop.optimizer.param_groups[0]["lr"])
+        moments.append({int(slots["step"]) for slots in state.loop.optimizer.state.values()})
+    assert asked == [1, 1, 0, 0]
+    # One schedule over all steps, and one state: nothing starts anew at the switch.
+    np.testing.assert_allclose(rates, [0.01 * 0.5 * (1 + np.cos(np.pi * step / STEPS)) for step in range(STEPS)])
+    assert moments == [{1}, {2}, {3}, {4}]
 
 
 @pytest.mark.parametrize(
