@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from models_core.data.corpora import StdlibSource
+from models_core.data.tokenizer_choice import Bytes
+from models_core.nn.start import Fresh
 from models_core.spec import field, refuse
 from models_core.training.options import torch_optimizers
 
@@ -20,15 +23,37 @@ def length_field() -> Any:
     return field(64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task")
 
 
+def data_field() -> Any:
+    """The field `data`."""
+    return field(StdlibSource(), title="Text", help="What is learnt.", section="Task")
+
+
+def tokenizer_field() -> Any:
+    """The field `tokenizer`."""
+    return field(
+        Bytes(), title="Tokenizer", help="How text becomes tokens, for both models.", section="Task", advanced=True
+    )
+
+
+def teacher_start_field() -> Any:
+    """The field `teacher_start`."""
+    return field(
+        Fresh(),
+        title="Teacher begins",
+        help="From fresh weights, and is trained first; or it is there already, sizes included, and only judges.",
+        section="Model",
+    )
+
+
 def train_bytes_field() -> Any:
     """The field `train_bytes`."""
     return field(
         1_000_000,
         title="Training text",
-        help="How much source text to learn from.",
+        help="How much of it to learn from.",
         unit="bytes",
         ge=10_000,
-        le=20_000_000,
+        le=10**10,
         format="bytes",
         section="Task",
         advanced=True,

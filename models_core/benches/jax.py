@@ -7,6 +7,7 @@ the teacher's weights, 1 the student's, 2 samples, 3 sparse targets, 4 written t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -50,6 +51,10 @@ class Bench:
     def restored(self, arrays: Mapping[str, np.ndarray], state: Any, prefix: str) -> Any:
         """The inverse; state: of the phase that trains such a model. Raises CheckpointInvalid."""
         return snapshot.from_arrays(arrays, state.params, prefix)
+
+    def loaded(self, config: DecoderConfig, rows: int, arrays: Mapping[str, np.ndarray]) -> Any:
+        """A model of weights by their names in `nn.decoder`. Raises CheckpointInvalid."""
+        return snapshot.from_arrays(arrays, jax.eval_shape(partial(decoder.init, self._root, config, rows)))
 
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from models_core.distill.plan import Assignment, Format
 from models_core.distill.torch.quantise import rounded_parameters
 from models_core.distill.torch.sparse import SparseTargets
 from models_core.distill.torch.step import Student
+from models_core.nn import decoder as original
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.nn.torch.decoder import Decoder
@@ -52,6 +54,12 @@ class Bench:
         like: Decoder = state.params
         model = Decoder(like.config, like.embedding.shape[0]).to(teachers.device())
         return model.load_tree(jax.device_get(snapshot.from_arrays(arrays, like.tree(), prefix)))
+
+    def loaded(self, config: DecoderConfig, rows: int, arrays: Mapping[str, np.ndarray]) -> Decoder:
+        """A model of weights by their names in `nn.decoder`. Raises CheckpointInvalid."""
+        like = jax.eval_shape(partial(original.init, self._root, config, rows))
+        model = Decoder(config, rows).load_tree(jax.device_get(snapshot.from_arrays(arrays, like)))
+        return model.to(teachers.device())
 
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""

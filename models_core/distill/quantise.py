@@ -89,7 +89,7 @@ def model_bytes(model: Any, kind: Format | None) -> int:
         if kind is None or not _is_rounded(path, leaf):
             return 2 * int(leaf.size)
         *experts, inputs, outputs = leaf.shape[::-1] if _name(path) == "embedding" else leaf.shape
-        return math.prod(experts) * stored_bytes(inputs, outputs, kind)
+        return int(math.prod(experts)) * stored_bytes(inputs, outputs, kind)
 
     return sum(size(path, leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0])
 

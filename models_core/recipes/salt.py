@@ -3,8 +3,9 @@
 Trains a small decoder, then a larger one: for a share of its steps towards the small one's distribution, afterwards on
 the text alone; optimizer and learning-rate schedule run through. SALT_DS also chooses the sequences of the first stage:
 hard for an early checkpoint of the small model, yet learnable. A share of 0 is the baseline, of 1 distillation
-throughout (RKD). In JAX or PyTorch. A reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv
-2410.18779): weight, temperature and score are settings to sweep, not the paper's verified values.
+throughout (RKD). A small model that is there already may teach, which then scores as it is. In JAX or PyTorch. A
+reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv 2410.18779): weight, temperature and
+score are settings to sweep, not the paper's verified values.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from models_core.benches import fields
 from models_core.benches.measures import STUDENT_METRICS, TEACHER_METRICS, TEXT_METRICS
 from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, SMALLER, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.data.corpora import AnyCorpus
+from models_core.data.tokenizer_choice import FixedTokenizer
 from models_core.distill.options import ForwardKL, LinearWeight, StepWeight
 from models_core.events import Artifact, Context, Event, Log
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.start import AnyStart
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -97,9 +101,12 @@ class Spec(BaseSpec):
         None, title="Selection", help="Choose the sequences of the first stage (SALT_DS).", section="Task"
     )
     length: int = fields.length_field()
+    data: AnyCorpus = fields.data_field()
     train_bytes: int = fields.train_bytes_field()
+    tokenizer: FixedTokenizer = fields.tokenizer_field()
     teacher: DecoderConfig = field(SMALLER, title="Teacher", help="The small model.", section="Model")
     student: DecoderConfig = field(LARGER, title="Student", help="The larger model.", section="Model")
+    teacher_start: AnyStart = fields.teacher_start_field()
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
     warmup_steps: int = fields.warmup_field(20, "Steps over which each model's learning rate rises.")
     teacher_steps: int = fields.steps_field(150, "Teacher steps", "Updates of the teacher.")
@@ -189,8 +196,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     yield Log(device)
     given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
     text, vocabulary = given.text, given.vocabulary
-    pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
+    teachers, teacher_steps = given.beginning, given.teacher_steps
+    pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
+    counts = [teachers.config.parameter_count(teachers.rows), spec.student.parameter_count(vocabulary)]
     yield Log(
         f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; the first stage has {spec.n_kd} of "
         f"{spec.student_steps} steps; text {text.fingerprint[:12]}."
@@ -205,20 +213,22 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     if ctx.resume is not None:
         scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
-    phase, state = given.teacher_phase(watch=remember, kept=lambda: scorer)
-    teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+    teacher = yield from given.learnt_teacher(ctx, pacing, watch=remember, kept=lambda: scorer)
     if teacher is None:
         return
     selected = None if ctx.resume is None else ctx.resume.arrays.get("selected")
     # The checkpoints of the student's phase hold what was selected, and no scorer.
     if spec.selection and spec.n_kd and selected is None:
-        early = bench.restored(scorer, state, "scorer.")
-        losses, kept = bench.judge_rows(early, spec.teacher, text.train, k=spec.selection.k)
+        early = teacher
+        if teacher_steps:
+            held = {name.removeprefix("scorer."): array for name, array in scorer.items()}
+            early = bench.loaded(teachers.config, teachers.rows, held)
+        losses, kept = bench.judge_rows(early, teachers.config, text.train, k=spec.selection.k)
         found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
         selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
     scoring = 0.0
     if selected is not None:
-        cost = flops.forward_per_token(spec.teacher, vocabulary=vocabulary, length=spec.length)
+        cost = flops.forward_per_token(teachers.config, vocabulary=vocabulary, length=spec.length)
         scoring = cost * len(text.train) * spec.length
         yield Log(f"The first stage sees {len(selected):,} of {len(text.train):,} sequences.")
     first_order = None if selected is None else BatchOrder(ctx.seed, len(selected), spec.batch_size)
@@ -241,7 +251,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         Assignment(
             divergence=divergence,
             student=spec.student,
-            teacher=spec.teacher,
+            teacher=teachers.config,
             teacher_model=teacher,
             teacher_temperature=1.0 if both else spec.temperature,
             own_rows=vocabulary,
@@ -255,7 +265,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         )
     )
     # Which tokens are hard is the finished teacher's judgement, once; it is not asked again after the first stage.
-    third = salt.terciles(bench.judge_rows(teacher, spec.teacher, text.validation, k=1)[0])
+    third = salt.terciles(bench.judge_rows(teacher, teachers.config, text.validation, k=1)[0])
     evaluate = bench.evaluation(spec.student, text.validation, third)
     kept_arrays = bench.arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
 
@@ -266,7 +276,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     finished = yield from phases.train(
         phases.Phase(
             name="student",
-            offset=spec.teacher_steps,
+            offset=teacher_steps,
             steps=spec.student_steps,
             advance=lessons.advance,
             metrics=STUDENT_METRICS,
@@ -284,5 +294,5 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         return
     student = bench.student(finished.params)
     yield from given.written("sample.txt", student, spec.student, SAMPLE_TOKENS)
-    yield from given.written("teacher_sample.txt", teacher, spec.teacher, SAMPLE_TOKENS)
+    yield from given.written("teacher_sample.txt", teacher, teachers.config, SAMPLE_TOKENS)
     yield Artifact("student.safetensors", bench.exported(student))

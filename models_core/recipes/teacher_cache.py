@@ -1,9 +1,9 @@
 """Teacher targets on disk.
 
-Trains the teacher of the recipe distillation, then draws its sparse targets for every step of a student's training and
-writes them into the node's cache folder, where distillation runs with the same teacher, text, order and seed read them
-instead of a live teacher (`targets.cached`). In JAX or PyTorch; a student of either reads both. An interrupted run goes
-on after the last whole shard.
+Trains the teacher of the recipe distillation, or takes one that is there already, then draws its sparse targets for
+every step of a student's training and writes them into the node's cache folder, where distillation runs with the same
+teacher, text, order and seed read them instead of a live teacher (`targets.cached`). In JAX or PyTorch; a student of
+either reads both. An interrupted run goes on after the last whole shard.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from models_core.benches import fields
 from models_core.benches.measures import TEACHER_METRICS
 from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo
+from models_core.data.corpora import AnyCorpus
+from models_core.data.tokenizer_choice import FixedTokenizer
 from models_core.distill.options import AnySparse, Sampled
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.start import AnyStart
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -38,9 +41,12 @@ class Spec(BaseSpec):
         1.0, title="Temperature", help="Of the teacher's distribution.", ge=0.05, le=20, section="Task"
     )
     length: int = fields.length_field()
+    data: AnyCorpus = fields.data_field()
     train_bytes: int = fields.train_bytes_field()
+    tokenizer: FixedTokenizer = fields.tokenizer_field()
     teacher: DecoderConfig = field(LARGER, title="Teacher", help="The model that is asked.", section="Model")
     teacher_padding: int = fields.padding_field("Teacher")
+    teacher_start: AnyStart = fields.teacher_start_field()
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For the teacher.", section="Optimizer")
     warmup_steps: int = fields.warmup_field(20, "Steps over which the learning rate rises.")
     teacher_steps: int = fields.steps_field(120, "Teacher steps", "Updates of the teacher.")
@@ -83,25 +89,24 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core import benches
     from models_core.distill.cache.writer import Writer
     from models_core.distill.targets import cache_folder
-    from models_core.training import phases
     from models_core.training.pacing import Pacing
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
     given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
-    pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    phase, state = given.teacher_phase(padding=spec.teacher_padding)
-    teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+    config, teacher_steps = given.beginning.config, given.teacher_steps
+    pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
+    teacher = yield from given.learnt_teacher(ctx, pacing)
     if teacher is None:
         return
-    drawn = max(0, (0 if ctx.resume is None else ctx.resume.step) - spec.teacher_steps)
+    drawn = max(0, (0 if ctx.resume is None else ctx.resume.step) - teacher_steps)
     description = given.targets_description(
         spec.framework,
         spec.targets,
         temperature=spec.temperature,
         steps=spec.student_steps,
     )
-    draw = bench.draw(spec.targets, spec.teacher, vocabulary=given.vocabulary, temperature=spec.temperature)
+    draw = bench.draw(spec.targets, config, vocabulary=given.vocabulary, temperature=spec.temperature)
 
     def checkpoint(step: int) -> Checkpoint:
         return Checkpoint(step, bench.arrays(teacher, "teacher."), {"phase": "drawing"})
@@ -113,7 +118,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         writer = Writer(folder, description)
         # The events of a run do not depend on what the folder held already.
         for step in range(drawn + 1, spec.student_steps + 1):
-            place = spec.teacher_steps + step
+            place = teacher_steps + step
             if ctx.should_stop():
                 yield checkpoint(place - 1)
                 return
@@ -139,5 +144,5 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if not ctx.cache_dir:
             for shard in writer.manifest.shards:
                 yield Artifact(f"targets/{shard.name}", Path(folder, shard.name).read_bytes())
-    yield from given.written("teacher_sample.txt", teacher, spec.teacher, SAMPLE_TOKENS)
+    yield from given.written("teacher_sample.txt", teacher, config, SAMPLE_TOKENS)
     yield Artifact("teacher.safetensors", bench.exported(teacher))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -82,6 +82,15 @@ def teacher_phase(
         kept=kept,
     )
     return phase, state
+
+
+def weights_identity(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over a model's weights by name, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}\n{array.dtype.str}\n{array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def training_identity(**facts: Any) -> str:

@@ -1,10 +1,10 @@
 """Distillation of a small decoder from a larger one.
 
-Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
-the same text, towards the teacher's distribution (whole, or in a few entries a token, live or from a cache), on text
-that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. In JAX or
-PyTorch, from the same weights and batches. Steps count through both phases; `train/tokens` and `train/flops` count the
-student's phase alone and so compare runs.
+Trains a decoder (the teacher) on a text, the Python standard library's source byte by byte unless another is chosen, or
+takes one that is there already; then a smaller one (the student) on the same text, towards the teacher's distribution
+(whole, or in a few entries a token, live or from a cache), on text that one of them writes, or on the text alone: the
+baseline, which needs no teacher and skips its phase. In JAX or PyTorch, from the same weights and batches. Steps count
+through both phases; `train/tokens` and `train/flops` count the student's phase alone and so compare runs.
 """
 
 from __future__ import annotations
@@ -158,20 +158,21 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
     text, vocabulary, soft = given.text, given.vocabulary, spec.distillation
     check_tokenizers("bytes", spec.student_tokenizer, soft)
-    teacher_steps = spec.teacher_steps if spec.needs_teacher else 0
+    teacher_steps = given.teacher_steps if spec.needs_teacher else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
     own_vocabulary = vocabulary if spec.student_tokenizer == "bytes" else stdlib_text.ASCII_VOCABULARY
-    own_rows = own_vocabulary + spec.student_padding
-    counts = [spec.teacher.parameter_count(vocabulary + spec.teacher_padding), spec.student.parameter_count(own_rows)]
+    own_rows, config, teachers = own_vocabulary + spec.student_padding, spec.student, given.beginning
+    if spec.student_start == "teacher":
+        own_rows, config = teachers.rows, teachers.config
+    counts = [teachers.config.parameter_count(teachers.rows), config.parameter_count(own_rows)]
     yield Log(
         f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; {len(text.train):,} sequences of {spec.length} "
-        f"bytes from text {text.fingerprint[:12]}."
+        f"tokens from text {text.fingerprint[:12]}."
     )
 
     teacher = None
     if spec.needs_teacher:
-        phase, state = given.teacher_phase(padding=spec.teacher_padding)
-        teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+        teacher = yield from given.learnt_teacher(ctx, pacing)
         if teacher is None:
             return
     kept = bench.arrays(teacher, "teacher.")
@@ -189,15 +190,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             yield Log(f"Targets from a cache of {reader.manifest.bytes_per_token():.1f} bytes a token.")
             targets = lambda rows, index: reader.at(index)  # noqa: E731
         else:
-            draw = bench.draw(sparse, spec.teacher, vocabulary=vocabulary, temperature=soft.temperature)
+            draw = bench.draw(sparse, teachers.config, vocabulary=vocabulary, temperature=soft.temperature)
             targets = lambda rows, index: draw(teacher, rows, index)  # noqa: E731
 
     kind = None if spec.quantise == "none" else spec.quantise
     lessons, state = bench.lessons(
         Assignment(
             divergence=soft,
-            student=spec.student,
-            teacher=spec.teacher,
+            student=config,
+            teacher=teachers.config,
             teacher_model=teacher,
             own_rows=own_rows,
             optimizer=spec.optimizer,
@@ -221,7 +222,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         )
     )
     validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
-    evaluate, size = bench.evaluation(spec.student, validation), bench.bytes_of(state.params, kind)
+    evaluate, size = bench.evaluation(config, validation), bench.bytes_of(state.params, kind)
     finished = yield from phases.train(
         phases.Phase(
             name="student",
@@ -250,7 +251,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         yield Metric(pacing.steps, rounded)
 
     student = bench.student(finished.params, kind)
-    yield from given.written("sample.txt", student, spec.student, SAMPLE_TOKENS)
+    yield from given.written("sample.txt", student, config, SAMPLE_TOKENS)
     if teacher is not None:
-        yield from given.written("teacher_sample.txt", teacher, spec.teacher, SAMPLE_TOKENS)
+        yield from given.written("teacher_sample.txt", teacher, teachers.config, SAMPLE_TOKENS)
     yield Artifact("student.safetensors", bench.exported(student))

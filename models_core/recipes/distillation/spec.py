@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from models_core.benches import fields
 from models_core.benches.on_text import LARGER, SMALLER
+from models_core.data.corpora import AnyCorpus
+from models_core.data.tokenizer_choice import Bytes, FixedTokenizer
 from models_core.distill.options import (
     Constant,
     Dense,
@@ -24,6 +27,7 @@ from models_core.distill.options import (
     WeightSchedule,
 )
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.start import AnyStart, Fresh
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -52,12 +56,14 @@ class Spec(BaseSpec):
     student_tokenizer: Literal["bytes", "ascii"] = field(
         "bytes",
         title="Student's tokenizer",
-        help="The teacher's is bytes; ascii has one id for all bytes above 127, so ids do not agree.",
+        help="The teacher's own; or ascii, with one id for all bytes above 127, so that ids do not agree.",
         section="Task",
         advanced=True,
     )
     length: int = fields.length_field()
+    data: AnyCorpus = fields.data_field()
     train_bytes: int = fields.train_bytes_field()
+    tokenizer: FixedTokenizer = fields.tokenizer_field()
     teacher: DecoderConfig = field(LARGER, title="Teacher", help="The larger model.", section="Model")
     student: DecoderConfig = field(SMALLER, title="Student", help="The smaller model.", section="Model")
     teacher_padding: int = fields.padding_field("Teacher")
@@ -76,6 +82,7 @@ class Spec(BaseSpec):
         section="Model",
         advanced=True,
     )
+    teacher_start: AnyStart = fields.teacher_start_field()
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
     warmup_steps: int = fields.warmup_field(20, "Steps over which each model's learning rate rises.")
     teacher_steps: int = fields.steps_field(120, "Teacher steps", "Updates of the teacher.")
@@ -125,11 +132,14 @@ class Spec(BaseSpec):
         if self.features is not None:
             if sparse or not soft:
                 refuse("features", "Needs the live teacher of a dense objective.")
-            if any(s > self.student.n_layers or t > self.teacher.n_layers for s, t in self.features.layers):
+            last = self.teacher.n_layers if isinstance(self.teacher_start, Fresh) else math.inf
+            if any(s > self.student.n_layers or t > last for s, t in self.features.layers):
                 refuse("features.layers", "Names a layer that there is not.")
         if self.quantise != "none" and not isinstance(self.sequences, FromText):
             refuse("quantise", "Sequences that are written while training need the student as it is.")
         if self.student_tokenizer != "bytes":
+            if not isinstance(self.tokenizer, Bytes):
+                refuse("student_tokenizer", "Only the teacher whose tokens are bytes has a student with others.")
             if soft and not isinstance(self.distillation, Mapped):
                 refuse(
                     "student_tokenizer",
@@ -144,7 +154,8 @@ class Spec(BaseSpec):
         if self.student_start == "teacher":
             if not self.needs_teacher:
                 refuse("student_start", "No teacher is trained in this run.")
-            if self.student != self.teacher or self.student_tokenizer != "bytes":
+            trained = isinstance(self.teacher_start, Fresh)
+            if (trained and self.student != self.teacher) or self.student_tokenizer != "bytes":
                 refuse("student_start", "The student must have the teacher's sizes and tokenizer.")
             if self.student_padding != self.teacher_padding:
                 refuse("student_padding", "The student must have the teacher's rows.")
