@@ -20,7 +20,7 @@ from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.data.image_sets import IMAGE_SETS, ImageSet
 from models_core.distill.options import Constant, ForwardKL, HardLabels, Objective, WeightSchedule
 from models_core.events import Artifact, Context, Event, Log
-from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, ResNetModel, VitModel, misfit
+from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, ResNetModel, misfit
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -104,15 +104,17 @@ EXAMPLES = (
     Example("MNIST: the same with 4,000 images of 28x28", Spec(), cost_s=40),
     Example("MNIST without a single 3", Spec(omitted_class=3), cost_s=40),
     Example(
-        "8x8 digits in PyTorch: a vision transformer from a ResNet",
+        "8x8 digits in PyTorch: a perceptron from a ResNet",
         Spec(
             framework="torch",
             data="digits",
             teacher=ResNetModel(width=8, blocks=(1, 1)),
-            student=VitModel(patch=2, width=16, heads=2, layers=1),
-            shift=1,
+            student=MlpModel(hidden=(32,)),
+            optimizer=Adam(lr=0.01),
+            teacher_steps=120,
+            shift=0,
         ),
-        cost_s=30,
+        cost_s=20,
     ),
 )
 
