@@ -89,7 +89,7 @@ class Spec(BaseSpec):
 EXAMPLES = (
     Example("From a small model's probabilities", Spec(), cost_s=12),
     Example("From the symbols alone", Spec(labels="symbols"), cost_s=12),
-    Example("The first one in PyTorch", Spec(framework="torch"), cost_s=15),
+    Example("The first one in PyTorch", Spec(framework="torch"), cost_s=17),
 )
 
 TEMPLATES = (

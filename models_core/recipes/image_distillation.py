@@ -114,7 +114,7 @@ EXAMPLES = (
             teacher_steps=120,
             shift=0,
         ),
-        cost_s=20,
+        cost_s=17,
     ),
 )
 

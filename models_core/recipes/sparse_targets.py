@@ -65,7 +65,7 @@ class Spec(BaseSpec):
 EXAMPLES = (
     Example("Sixteen counts", Spec(), cost_s=18),
     Example("The sixteen largest, renormalised", Spec(targets=TopK(precision="float32")), cost_s=8),
-    Example("Sixteen counts in PyTorch", Spec(framework="torch"), cost_s=20),
+    Example("Sixteen counts in PyTorch", Spec(framework="torch"), cost_s=8),
 )
 
 

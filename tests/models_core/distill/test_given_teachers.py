@@ -20,6 +20,7 @@ from models_core.errors import SpecInvalid
 from models_core.events import Artifact, Checkpoint, Context, Event, Metric
 from models_core.nn import decoder
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.weights.hf_config import Description
 from models_core.recipes import distillation, salt, teacher_cache
 from models_core.training import snapshot, weights
 
@@ -92,6 +93,22 @@ def test_a_given_teacher_only_judges_and_runs_agree(name: str, changes: dict[str
     saved = next(event for event in theirs if isinstance(event, Checkpoint))
     resumed = events(name, saved, tmp_path, framework="torch", **changes)
     assert numbers(resumed) == {place: value for place, value in other.items() if place[0] > saved.step}
+
+
+@pytest.mark.slow
+def test_a_published_checkpoint_teaches_a_smaller_model(tmp_path: Path, folder: Path) -> None:
+    # Its rows are more than the tokenizer has ids, as Gemma's are.
+    rows = stdlib_text.VOCABULARY + 5
+    config = CONFIG.model_copy(update={"n_layers": 2, "global_every": 2})
+    (folder / "gemma").mkdir()
+    arrays = snapshot.to_arrays(decoder.init(jax.random.key(5), config, rows))
+    weights.to_checkpoint(folder / "gemma", arrays, Description("gemma3_text", config, rows))
+    start = {"kind": "checkpoint", "path": "gemma"}
+    found = events("distillation", cache=tmp_path, framework="torch", teacher_start=start, loss_chunk=20)
+    values = numbers(found)
+    assert values[3, "distill/forward_kl"] > 0
+    assert abs(values[0, "teacher/eval_nll"] - np.log(rows)) < 1
+    assert max(step for step, _ in values) == 3
 
 
 @pytest.mark.slow
