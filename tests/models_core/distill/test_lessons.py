@@ -220,14 +220,15 @@ def test_experts_auxiliary_losses_are_minimised_along_in_both_frameworks() -> No
     objective = Objective(ForwardKL(), config, CONFIG)
     params = {"model": start, "projections": []}
     loss = lambda params: objective.loss(params, batch, jnp.float32(0.5), model(1))  # noqa: E731
-    (value, numbers), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-    routing = decoder.run(start, config, decoder.embed(start, config, batch["rows"][:, :-1])).routing
+    (value, numbers), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    routed = lambda start: decoder.run(start, config, decoder.embed(start, config, batch["rows"][:, :-1]))  # noqa: E731
+    routing = jax.jit(routed)(start).routing
     assert routing is not None
     # By the weights of the published losses: 0.01 for balance, 0.001 for the size of the router's logits.
     auxiliary = 0.01 * float(routing.balance.sum()) + 0.001 * float(routing.z.sum())
     np.testing.assert_allclose(numbers["router_loss"], auxiliary, rtol=1e-5)
     np.testing.assert_allclose(value, 0.5 * (numbers["hard_loss"] + numbers["soft_loss"]) + auxiliary, rtol=1e-5)
-    plain = objective.loss(params, batch, jnp.float32(0), None)
+    plain = jax.jit(lambda params: objective.loss(params, batch, jnp.float32(0), None))(params)
     np.testing.assert_allclose(plain[0], plain[1]["hard_loss"] + auxiliary, rtol=1e-5)
 
     student = Decoder(config, VOCABULARY).load_tree(jax.device_get(start))
