@@ -1,5 +1,7 @@
 """What the distillation recipes ask of a framework: the same methods over `jax` and over `torch`.
 
+Here for decoders, in `plain` for image classifiers and tables.
+
 Above `training` and `distill`, which do not know each other, and below the recipes, which do not either.
 """
 
@@ -12,7 +14,16 @@ Framework = Literal["jax", "torch"]
 
 
 def bench(framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:
-    """The bench of a run, and a line about the device that it is on; seed: of the run."""
+    """The bench of a run with decoders, and a line about the device that it is on; seed: of the run."""
+    return _of(__name__, framework, seed, cache_dir)
+
+
+def plain_bench(framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:
+    """The bench of a run with other models, see `benches.plain`, and a line about the device; seed: of the run."""
+    return _of(f"{__name__}.plain", framework, seed, cache_dir)
+
+
+def _of(package: str, framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:
     place = "models_core.training" + (".torch" if framework == "torch" else "")
     described: str = importlib.import_module(f"{place}.backend").prepare(cache_dir)
-    return importlib.import_module(f"{__name__}.{framework}").Bench(seed), described
+    return importlib.import_module(f"{package}.{framework}").Bench(seed), described

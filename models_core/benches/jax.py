@@ -7,6 +7,7 @@ the teacher's weights, 1 the student's, 2 samples, 3 sparse targets, 4 written t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,10 +52,18 @@ class Bench:
         """The inverse; state: of the phase that trains such a model. Raises CheckpointInvalid."""
         return snapshot.from_arrays(arrays, state.params, prefix)
 
+    def loaded(self, config: DecoderConfig, rows: int, arrays: Mapping[str, np.ndarray]) -> Any:
+        """A model of weights by their names in `nn.decoder`. Raises CheckpointInvalid."""
+        return snapshot.from_arrays(arrays, jax.eval_shape(partial(decoder.init, self._root, config, rows)))
+
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""
         key = jax.random.fold_in(self._root, 3)
         return build_draw(options, config, key, vocabulary=vocabulary, temperature=temperature)
+
+    def to_numpy(self, targets: Any) -> tuple[np.ndarray, ...]:
+        """What `draw` gave, as a cache takes it."""
+        return tuple(np.asarray(part) for part in targets)
 
     def lessons(self, work: Assignment) -> tuple[Lessons, Any]:
         """The student's steps, compiled, and its state before the first; state.params is what `student` takes."""
@@ -118,7 +127,7 @@ class Bench:
         share = np.bincount(groups.reshape(-1), minlength=3) / groups.size
 
         def sums(model: Any, batch: Any, places: Any, valid: Any) -> tuple[dict[str, Any], Any]:
-            logits = decoder.apply(model, config, batch[:, :-1]).astype(jnp.float32)
+            logits = decoder.apply(model, config.dropless, batch[:, :-1]).astype(jnp.float32)
             chosen = jnp.take_along_axis(logits, batch[:, 1:, None], axis=-1)[..., 0]
             losses = (jax.nn.logsumexp(logits, axis=-1) - chosen) * valid[:, None]
             right = (jnp.argmax(logits, axis=-1) == batch[:, 1:]).astype(jnp.float32) * valid[:, None]
@@ -144,7 +153,7 @@ class Bench:
     ) -> np.ndarray:
         """The prompt continued by sampling to `count` tokens."""
         key = jax.random.fold_in(self._root, 2)
-        return np.asarray(sample(model, config, jnp.asarray(prompt), count, key, jnp.float32(temperature)))
+        return np.asarray(sample(model, config.dropless, jnp.asarray(prompt), count, key, jnp.float32(temperature)))
 
     def exported(self, model: Any) -> bytes:
         """The weights as one safetensors file, by their names in `nn.decoder`."""

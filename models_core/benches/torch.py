@@ -7,6 +7,8 @@ and to what is drawn while training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,13 +17,15 @@ import torch
 
 from models_core.benches.torch_lessons import Lessons, build_draw, continued, generator_of
 from models_core.distill import features, quantise
-from models_core.distill.calibration import BINS
+from models_core.distill.calibration import expected_error
 from models_core.distill.options import Sparse
 from models_core.distill.plan import Assignment, Format
 from models_core.distill.torch.quantise import rounded_parameters
+from models_core.distill.torch.sparse import SparseTargets
 from models_core.distill.torch.step import Student
+from models_core.nn import decoder as original
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.torch.arrays import to_tensor
+from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.nn.torch.decoder import Decoder
 from models_core.training import snapshot
 from models_core.training.phases import Phase
@@ -51,9 +55,19 @@ class Bench:
         model = Decoder(like.config, like.embedding.shape[0]).to(teachers.device())
         return model.load_tree(jax.device_get(snapshot.from_arrays(arrays, like.tree(), prefix)))
 
+    def loaded(self, config: DecoderConfig, rows: int, arrays: Mapping[str, np.ndarray]) -> Decoder:
+        """A model of weights by their names in `nn.decoder`. Raises CheckpointInvalid."""
+        like = jax.eval_shape(partial(original.init, self._root, config, rows))
+        model = Decoder(config, rows).load_tree(jax.device_get(snapshot.from_arrays(arrays, like)))
+        return model.to(teachers.device())
+
     def draw(self, options: Sparse, config: DecoderConfig, *, vocabulary: int, temperature: float) -> Any:
         """`draw(teacher, rows, step)`: sparse targets from a live teacher."""
         return build_draw(options, seed=self._seed, vocabulary=vocabulary, temperature=temperature)
+
+    def to_numpy(self, targets: SparseTargets) -> tuple[np.ndarray, ...]:
+        """What `draw` gave, as a cache takes it."""
+        return tuple(to_numpy(part) for part in targets)
 
     def lessons(self, work: Assignment) -> tuple[Lessons, Any]:
         """The student's steps, and its state before the first; state.params is what `student` takes."""
@@ -65,7 +79,7 @@ class Bench:
             drawn = features.init(jax.random.fold_in(self._root, 5), work.features, work.student, work.teacher)
             projections = [to_tensor(np.asarray(projection)) for projection in drawn]
         if work.teacher_model is not None:
-            work.teacher_model.requires_grad_(False)
+            work = replace(work, teacher_model=teachers.dropless(work.teacher_model.requires_grad_(False)))
         lessons = Lessons(work)
         return lessons, lessons.start(Student(model, projections).to(teachers.device()))
 
@@ -90,10 +104,8 @@ class Bench:
         @torch.no_grad()
         def evaluate(model: Decoder) -> dict[str, float]:
             losses, right, confidence = (np.concatenate(parts) for parts in zip(*_looked(model, rows), strict=True))
-            place = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-            gaps = np.bincount(place.reshape(-1), weights=(confidence - right).reshape(-1), minlength=BINS)
             found = {"eval/nll": losses.mean(), "eval/accuracy": right.mean()}
-            found["eval/calibration_error"] = np.abs(gaps).sum() / losses.size
+            found["eval/calibration_error"] = expected_error(confidence, right)
             if thirds is not None:
                 for third, name in enumerate(("easy", "medium", "hard")):
                     found[f"eval/nll_{name}"] = losses[thirds == third].mean()
@@ -107,6 +119,7 @@ class Bench:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Loss of every token after the first, and whether it is among the model's k most probable."""
         losses, kept = [], []
+        model = teachers.dropless(model)
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             batch = placed(rows[begin : begin + ROWS_AT_ONCE])
             logits = model(batch[:, :-1]).float()
@@ -123,7 +136,7 @@ class Bench:
         rows[0, : len(prompt)] = placed(prompt)
         rows = rows.to(teachers.device())
         written = continued(
-            model,
+            teachers.dropless(model),
             rows,
             generator_of(self._seed, 2, 0, rows.device),
             prompt=len(prompt),
@@ -139,7 +152,7 @@ class Bench:
 
 def _looked(model: Decoder, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Loss, correctness of the id ranked first, and its probability, of every token of every batch; float64."""
-    found = []
+    found, model = [], teachers.dropless(model)
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         batch = placed(rows[begin : begin + ROWS_AT_ONCE])
         log_q = torch.log_softmax(model(batch[:, :-1]).float(), dim=-1)

@@ -17,7 +17,7 @@ from models_core.distill.torch import sparse
 from models_core.distill.torch.step import Objective, Student
 from models_core.nn.torch.decoder import Decoder
 from models_core.training.torch.loop import Batch
-from models_core.training.torch.teachers import State, placed
+from models_core.training.torch.teachers import State, dropless, placed
 
 
 class Lessons:
@@ -74,7 +74,7 @@ class Lessons:
         if not isinstance(sequences, FromText) and (own or isinstance(sequences, TeacherWritten)):
             writer = self._work.teacher_model if isinstance(sequences, TeacherWritten) else student
             rows = continued(
-                writer,
+                dropless(writer),
                 rows,
                 generator_of(self._work.seed, 1, index, rows.device),
                 prompt=sequences.prompt,
@@ -120,7 +120,7 @@ def build_draw(options: Sparse, *, seed: int, vocabulary: int, temperature: floa
     @torch.no_grad()
     def draw(teacher: Decoder, rows: np.ndarray, step: int) -> sparse.SparseTargets:
         read = placed(rows)
-        logits = teacher(read[:, :-1])[..., :vocabulary].reshape(-1, vocabulary)
+        logits = dropless(teacher)(read[:, :-1])[..., :vocabulary].reshape(-1, vocabulary)
         return sparse.draw(options, generator_of(seed, 0, step, read.device), logits, temperature=temperature)
 
     return draw

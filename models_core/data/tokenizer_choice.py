@@ -37,4 +37,6 @@ class TokenizerFile(BaseSpec, title="Tokenizer of a run"):
     path: str = field(title="Path", help="A file below the node's models.", max_length=400, section="Data")
 
 
+# Those that are there before a run begins.
+FixedTokenizer = Annotated[Bytes | TokenizerFile, Field(discriminator="kind")]
 AnyTokenizer = Annotated[Bytes | Learnt | TokenizerFile, Field(discriminator="kind")]

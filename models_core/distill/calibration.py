@@ -43,6 +43,26 @@ def error_of(means: dict[str, float], key: str) -> dict[str, float]:
     return {name: value for name, value in means.items() if not name.startswith(_GAP)} | {key: error}
 
 
+def scores(logits: Float[np.ndarray, "tokens vocabulary"], labels: Int[np.ndarray, " tokens"]) -> dict[str, float]:
+    """ "nll" in nats, "accuracy" and "calibration_error" against labels, in float64."""
+    exact = logits.astype(np.float64)
+    shifted = exact - exact.max(axis=-1, keepdims=True)
+    log_q = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    right = (logits.argmax(axis=-1) == labels).astype(np.float64)
+    return {
+        "nll": float(-log_q[np.arange(len(labels)), labels].mean()),
+        "accuracy": float(right.mean()),
+        "calibration_error": expected_error(np.exp(log_q.max(axis=-1)), right),
+    }
+
+
+def expected_error(confidence: Float[np.ndarray, " *tokens"], right: Float[np.ndarray, " *tokens"]) -> float:
+    """The first form, from every token's confidence and whether it was right (1 or 0)."""
+    place = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+    gaps = np.bincount(place.reshape(-1), weights=(confidence - right).reshape(-1), minlength=BINS)
+    return float(np.abs(gaps).sum() / confidence.size)
+
+
 def known_error(p: Float[np.ndarray, "tokens vocabulary"], q: Float[np.ndarray, "tokens vocabulary"]) -> float:
     """The calibration error of q where p is true; rows are distributions."""
     place = np.clip(np.floor(-np.log2(np.maximum(q, 2.0**-_FINEST))).astype(np.int64), 0, _FINEST)

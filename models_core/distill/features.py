@@ -34,7 +34,11 @@ def check_layers(options: Features, student: DecoderConfig, teacher: DecoderConf
 
 
 def init(key: Key[Array, ""], options: Features, student: DecoderConfig, teacher: DecoderConfig) -> Projections:
-    """One projection a pair; the identity where the widths agree, else of variance 1 / student width."""
+    """One projection a pair; the identity where the widths agree, else of variance 1 / student width.
+
+    Raises SpecInvalid as `check_layers` does.
+    """
+    check_layers(options, student, teacher)
     same = student.d_model == teacher.d_model
     shape = (student.d_model, teacher.d_model)
     keys = jax.random.split(key, len(options.layers))

@@ -72,7 +72,7 @@ class Lessons:
                 self._write[writer] = jax.jit(
                     partial(
                         _continued,
-                        config=config,
+                        config=config.dropless,
                         prompt=self._sequences.prompt,
                         vocabulary=vocabulary,
                         temperature=self._sequences.sampling_temperature,

@@ -1,9 +1,10 @@
 """What a student minimises, put together: hard loss, soft loss, features; per valid token, in pieces.
 
-    loss = (1 - w) hard + w soft + features.weight distance
+    loss = (1 - w) hard + w soft + features.weight distance + the experts' balance and z losses
 
 All of it is sums over valid tokens divided by their number once, at the end: micro-batches and pieces of tokens, full
-or not, give the same loss and gradient as the whole batch.
+or not, give the same loss and gradient as the whole batch. Only the experts' losses are of each micro-batch, weighed by
+its tokens: balance is a product of means.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Objective:
 
     sparse: how the batch's "targets" were drawn; None for a live teacher. micro_batch, chunk: sequences and tokens at
     once, 0 for all. same_tokens: whether teacher and student share ids, so that their KL means anything.
-    quantise: the format to whose values the student's matrices are rounded, gradients straight through.
+    quantise: the format to whose values the student's matrices are rounded, gradients straight through. teacher: its
+    experts have room for every token, whatever their capacity in training.
     teacher_temperature: of the live teacher alone, before the divergence's own, which is of both.
     """
 
@@ -59,11 +61,13 @@ class Objective:
         sums = token_sums(lambda piece: self._sums(params, piece, teacher), batch, chunk=self.micro_batch)
         count = jnp.maximum(sums.pop("count"), 1.0)
         numbers = {key: value / count for key, value in sums.items()}
-        if "soft_loss" not in numbers:
-            return numbers["hard_loss"], numbers
-        value = losses.mixed(numbers["hard_loss"], numbers["soft_loss"], soft_weight=weight)
-        if self.features is not None:
-            value = value + self.features.weight * numbers["feature_loss"]
+        value = numbers["hard_loss"]
+        if "soft_loss" in numbers:
+            value = losses.mixed(value, numbers["soft_loss"], soft_weight=weight)
+            if self.features is not None:
+                value = value + self.features.weight * numbers["feature_loss"]
+        if "router_loss" in numbers:
+            value = value + numbers["router_loss"]
         return value, numbers
 
     def _sums(self, params: Any, batch: dict[str, Any], teacher: Any) -> Sums:
@@ -80,10 +84,13 @@ class Objective:
         }
         live = teacher is not None and self.sparse is None
         extra: Sums = {}
+        if ours.routing is not None:
+            extra["router_loss"] = ours.routing.loss() * jnp.sum(valid)
         if live:
             frozen = jax.lax.stop_gradient(teacher)
             read = batch.get("teacher_rows", batch["rows"])[:, :-1]
-            wanted = decoder.run(frozen, self.teacher, decoder.embed(frozen, self.teacher, read), collect=collect)
+            sizes = self.teacher.dropless
+            wanted = decoder.run(frozen, sizes, decoder.embed(frozen, sizes, read), collect=collect)
             tokens["teacher_x"] = wanted.x
             if self.features is not None:
                 distance = feature_matching.distance_tokens(

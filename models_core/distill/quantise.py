@@ -7,13 +7,15 @@ training through the rounding; Bengio et al., 2013 (arXiv 1308.3432), for the st
     float8: nearest e4m3 number of w / s, s = max |w| / 448 over a column
 
 Kernels are (in, out): a channel is a column. The embedding (vocabulary, width) is the output layer's kernel the other
-way round: its channels are its rows. The gradient passes unchanged, as every weight lies inside its range.
+way round: its channels are its rows. Every expert has scales of its own; routers, which decide by small differences,
+stay as they are. The gradient passes unchanged, as every weight lies inside its range.
 Deviates: "SFP8" is not published in detail; e4m3 with a scale by column stands for it.
 Reduces to: the weights themselves at `bits` large enough.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -68,12 +70,14 @@ def stored_bytes(inputs: int, outputs: int, kind: Format) -> int:
 
 
 def rounded_kernels(model: Any, kind: Format) -> Any:
-    """Every matrix of a parameter tree rounded, embedding included; norms and biases stay."""
+    """Every matrix of a parameter tree rounded, embedding and experts included; norms, biases and routers stay."""
 
     def leaf_rounded(path: Any, leaf: Array) -> Array:
-        if leaf.ndim != 2:
+        if leaf.ndim == 3:
+            return jax.vmap(lambda expert: rounded(expert, kind))(leaf)
+        if not _is_rounded(path, leaf):
             return leaf
-        return rounded(leaf.T, kind).T if _by_rows(path) else rounded(leaf, kind)
+        return rounded(leaf.T, kind).T if _name(path) == "embedding" else rounded(leaf, kind)
 
     return jax.tree_util.tree_map_with_path(leaf_rounded, model)
 
@@ -82,13 +86,17 @@ def model_bytes(model: Any, kind: Format | None) -> int:
     """Size of a parameter tree on disk: matrices in the format, everything else in 16 bits; all in 16 without one."""
 
     def size(path: Any, leaf: Any) -> int:
-        if kind is None or leaf.ndim != 2:
+        if kind is None or not _is_rounded(path, leaf):
             return 2 * int(leaf.size)
-        inputs, outputs = leaf.shape[::-1] if _by_rows(path) else leaf.shape
-        return stored_bytes(inputs, outputs, kind)
+        *experts, inputs, outputs = leaf.shape[::-1] if _name(path) == "embedding" else leaf.shape
+        return int(math.prod(experts)) * stored_bytes(inputs, outputs, kind)
 
     return sum(size(path, leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0])
 
 
-def _by_rows(path: Any) -> bool:
-    return str(getattr(path[-1], "key", "")) == "embedding"
+def _is_rounded(path: Any, leaf: Any) -> bool:
+    return leaf.ndim > 1 and _name(path) != "router"
+
+
+def _name(path: Any) -> str:
+    return str(getattr(path[-1], "key", ""))

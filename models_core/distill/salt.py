@@ -30,7 +30,7 @@ def judged(
     scorer: Any, config: DecoderConfig, rows: Int[Array, "batch row"], k: int
 ) -> tuple[Float[Array, "batch length"], Bool[Array, "batch length"]]:
     """Loss of every token after the first, and whether fewer than k tokens are more probable than it."""
-    logits = decoder.apply(scorer, config, rows[:, :-1]).astype(jnp.float32)
+    logits = decoder.apply(scorer, config.dropless, rows[:, :-1]).astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, rows[:, 1:, None], axis=-1)
     losses = jax.nn.logsumexp(logits, axis=-1) - chosen[..., 0]
     return losses, jnp.sum(logits > chosen, axis=-1) < k

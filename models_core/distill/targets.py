@@ -11,6 +11,7 @@ import numpy as np
 
 from models_core.data.order import BatchOrder
 from models_core.distill import sparse
+from models_core.distill.cache.manifest import NAME as MANIFEST
 from models_core.distill.cache.manifest import Description, order_hash
 from models_core.distill.cache.reader import Reader
 from models_core.distill.options import Sampled, Sparse
@@ -30,7 +31,7 @@ def build_draw(options: Sparse, config: DecoderConfig, key: jax.Array, *, vocabu
 
     @jax.jit
     def drawn(teacher: Any, rows: jax.Array, step: jax.Array) -> sparse.SparseTargets:
-        logits = decoder.apply(teacher, config, rows[:, :-1])[..., :vocabulary]
+        logits = decoder.apply(teacher, config.dropless, rows[:, :-1])[..., :vocabulary]
         flat = logits.reshape(-1, vocabulary)
         return sparse.draw(options, jax.random.fold_in(key, step), flat, temperature=temperature)
 
@@ -75,14 +76,19 @@ def cache_folder(cache_dir: str, description: Description) -> Path:
     return Path(cache_dir, "teacher_targets", description.folder_name())
 
 
-def open_cache(cache_dir: str | None, description: Description) -> Reader:
-    """The cache of this description; raises SpecInvalid where there is no folder for caches at all."""
+def open_cache(cache_dir: str | None, *descriptions: Description) -> Reader:
+    """The cache of the first of these descriptions that has one; raises CacheInvalid where none has.
+
+    Raises SpecInvalid where there is no folder for caches at all.
+    """
     if not cache_dir:
         raise SpecInvalid(
             "There is no cache folder on this machine, so there are no cached targets.",
             fields={"targets.cached": "Needs a cache folder."},
         )
-    return Reader(cache_folder(cache_dir, description), description)
+    there = [one for one in descriptions if (cache_folder(cache_dir, one) / MANIFEST).is_file()]
+    chosen = (there or descriptions)[0]
+    return Reader(cache_folder(cache_dir, chosen), chosen)
 
 
 def as_batch(targets: Any, batch_size: int) -> sparse.SparseTargets:

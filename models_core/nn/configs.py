@@ -140,6 +140,14 @@ class DecoderConfig(Spec, title="Decoder"):
         return (layer + 1) % self.global_every == 0
 
     @property
+    def dropless(self) -> Self:
+        """The same model whose experts have room for every token: as it is used, where a capacity is for training.
+
+        Under a capacity what becomes of a token depends on what else is in its batch.
+        """
+        return self if self.expert_capacity is None else self.model_copy(update={"expert_capacity": None})
+
+    @property
     def n_global(self) -> int:
         """Number of layers that see all earlier tokens."""
         return self.n_layers // self.global_every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -42,16 +43,25 @@ class ResNetModel(Spec, title="Residual network"):
     )
 
 
-AnyImageModel = Annotated[MlpModel | CnnModel | ResNetModel, Field(discriminator="kind")]
+class VitModel(Spec, title="Transformer of patches"):
+    """A vision transformer."""
+
+    kind: Literal["vit"] = field("vit", title="Network", help="Patches as tokens.", section="Model")
+    patch: int = field(4, title="Patch", help="Its side; divides the image's.", ge=1, le=64, section="Model")
+    width: int = field(32, title="Width", help="Size of a token.", ge=4, le=4096, section="Model")
+    heads: int = field(4, title="Heads", help="Must divide the width.", ge=1, le=64, section="Model")
+    layers: int = field(2, title="Layers", help="Transformer blocks.", ge=1, le=64, section="Model")
+
+
+AnyImageModel = Annotated[MlpModel | CnnModel | ResNetModel | VitModel, Field(discriminator="kind")]
 Apply = Callable[[Any, Any], Any]
 
 
-def build(
-    options: MlpModel | CnnModel | ResNetModel, key: Any, shape: tuple[int, int, int], classes: int
-) -> tuple[Any, Apply]:
+def build(options: AnyImageModel, key: Any, shape: tuple[int, int, int], classes: int) -> tuple[Any, Apply]:
     """Fresh parameters, and `apply(params, images)`: logits (batch, classes) of images (batch, height, width, depth).
 
-    Raises ValueError when the images are too small for the stages.
+    Raises ValueError where `misfit` finds something. `nn.torch.image_models.build` makes the module of the same options
+    and parameters.
     """
     match options:
         case MlpModel(hidden=hidden):
@@ -67,8 +77,20 @@ def build(
             from models_core.nn import resnet
 
             return resnet.init(key, shape[2], classes=classes, width=width, blocks=blocks), resnet.apply
+        case VitModel(patch=patch, width=width, layers=layers, heads=heads):
+            from models_core.nn import vit
+
+            params = vit.init(key, shape, classes=classes, patch=patch, width=width, layers=layers)
+            return params, partial(vit.apply, patch=patch, heads=heads)
 
 
-def smallest_side(options: MlpModel | CnnModel | ResNetModel) -> int:
-    """Pixels that an image must have along a side."""
-    return 2 ** len(options.channels) if isinstance(options, CnnModel) else 1
+def misfit(options: AnyImageModel, side: int) -> tuple[str, str] | None:
+    """The option that does not go with square images of `side` pixels, and why; None when all do."""
+    match options:
+        case CnnModel(channels=channels) if side >> len(channels) < 1:
+            return "channels", f"Images of {side} pixels cannot be halved that often."
+        case VitModel(patch=patch) if side % patch:
+            return "patch", f"Must divide the {side} pixels of an image's side."
+        case VitModel(width=width, heads=heads) if width % heads:
+            return "heads", f"Must divide the width of {width}."
+    return None

@@ -5,7 +5,7 @@ symbols, from its true probabilities, or from those of a small model that was tr
 known, bias and variance over the texts are exact, context by context, and are reported by tenths of the contexts from
 those on which the small model is nearly right to those on which it errs most. The claim under test (Rawat et al., 2024,
 arXiv 2410.18779): soft labels trade variance for the teacher's bias, which helps early and on what the teacher knows,
-and hurts late and on what it does not; a teacher that leaves takes both.
+and hurts late and on what it does not; a teacher that leaves takes both. In JAX or PyTorch, from the same texts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.distill.options import Constant, StepWeight, WeightSchedule
 from models_core.events import Artifact, Context, Event, Log
@@ -23,7 +24,7 @@ from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
-VERSION = "1"
+VERSION = "2"
 FAMILY = "distillation"
 TENTHS = range(1, 11)
 
@@ -31,6 +32,7 @@ TENTHS = range(1, 11)
 class Spec(BaseSpec):
     """What the students are told about each next symbol, and by how large a teacher."""
 
+    framework: fields.Framework = fields.framework_field()
     labels: Literal["symbols", "truth", "teacher"] = field(
         "teacher",
         title="Labels",
@@ -68,24 +70,12 @@ class Spec(BaseSpec):
     optimizer: AnyOptimizer = field(
         Adam(lr=0.03), title="Optimizer", help="For both; one that treats every number by itself.", section="Optimizer"
     )
-    warmup_steps: int = field(
-        10, title="Warm-up", help="Steps over which the rate rises.", unit="steps", ge=0, section="Optimizer"
-    )
-    teacher_steps: int = field(
-        300, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    student_steps: int = field(
-        400, title="Student steps", help="Updates of each student.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    batch_size: int = field(
-        64, title="Batch size", help="Symbols in one update.", unit="tokens", ge=1, le=65_536, section="Budget"
-    )
-    eval_every: int = field(
-        25, title="Evaluate every", help="Steps between evaluations.", unit="steps", ge=1, section="Budget"
-    )
-    checkpoint_every: int = field(
-        500, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    warmup_steps: int = fields.warmup_field(10, "Steps over which the rate rises.")
+    teacher_steps: int = fields.steps_field(300, "Teacher steps", "Updates of the teacher.")
+    student_steps: int = fields.steps_field(400, "Student steps", "Updates of each student.")
+    batch_size: int = fields.batch_field(64, "Symbols in one update.", "tokens", 65_536)
+    eval_every: int = fields.eval_every_field(25, "Steps between evaluations.")
+    checkpoint_every: int = fields.checkpoint_every_field(500)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -99,6 +89,7 @@ class Spec(BaseSpec):
 EXAMPLES = (
     Example("From a small model's probabilities", Spec(), cost_s=12),
     Example("From the symbols alone", Spec(labels="symbols"), cost_s=12),
+    Example("The first one in PyTorch", Spec(framework="torch"), cost_s=17),
 )
 
 TEMPLATES = (
@@ -154,110 +145,91 @@ METRICS = (
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the small model, then the students, and compare them with the source; see the module's docstring."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from models_core import optim
+    from models_core import benches
+    from models_core.distill import tables
     from models_core.distill.known_source import deciles, decompose, markov_source
+    from models_core.distill.options import ForwardKL
     from models_core.distill.schedules import weight_at
-    from models_core.training import backend, phases, schedules, snapshot
+    from models_core.training import phases
     from models_core.training.pacing import Pacing
-    from models_core.training.step import compile_step, start
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    bench, device = benches.plain_bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
+    losses = bench.losses
     source = markov_source(ctx.seed, symbols=spec.symbols, rank=spec.source_rank, roughness=spec.roughness)
     frequency, contexts = source.frequency, len(source.frequency)
-    log_p, log_frequency = (jnp.asarray(np.log(x), jnp.float32) for x in source)
-    root = jax.random.key(ctx.seed)
+    streams = [jax.random.fold_in(jax.random.key(ctx.seed), stream) for stream in range(4)]
     pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
 
-    def model(key: Any, rank: int) -> Any:
-        left, right = jax.random.split(key)
-        return {
-            "contexts": jax.random.normal(left, (contexts, rank)) * 0.1,
-            "symbols": jax.random.normal(right, (rank, spec.symbols)) * rank**-0.5,
-            "bias": jnp.zeros(spec.symbols),
-        }
-
     def table(params: Any) -> Any:
-        return jax.nn.log_softmax(params["contexts"] @ params["symbols"] + params["bias"][None, :])
+        """Log-probabilities (contexts, symbols), with an axis before for many models."""
+        return bench.log_softmax(params["contexts"] @ params["symbols"] + params["bias"][..., None, :])
 
-    def text(key: Any) -> tuple[Any, Any]:
-        """Contexts and what followed, as far apart in a long text: independent of each other."""
-        first, second = jax.random.split(key)
-        chosen = jax.random.categorical(first, log_frequency, shape=(spec.batch_size,))
-        return chosen, jax.random.categorical(second, log_p[chosen])
+    tables_of = bench.compiled(table)
 
-    def prepared(peak: float, steps: int, params: Any) -> tuple[Any, Any]:
-        schedule = schedules.warmup_then_decay(peak, steps=steps, warmup_steps=spec.warmup_steps, decay="cosine")
-        optimizer = optim.build(spec.optimizer, schedule)
-        return optimizer, start(params, optimizer)
+    def table_of(params: Any) -> np.ndarray:
+        found: np.ndarray = bench.to_numpy(tables_of(params))
+        return found
 
-    def teacher_loss(params: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-        chosen, came = text(key)
-        return -jnp.mean(table(params)[chosen, came]), {}
+    teachers_text = tables.Texts(source, streams[1][None], spec.batch_size)
 
-    optimizer, state = prepared(
-        spec.optimizer.lr, spec.teacher_steps, model(jax.random.fold_in(root, 0), spec.teacher_rank)
-    )
-    keys = jax.random.fold_in(root, 1)
-    teacher_step = compile_step(teacher_loss, optimizer, state, keys)
+    def teacher_batch(step: int) -> dict[str, np.ndarray]:
+        (chosen,), (came,) = teachers_text.batch(step)
+        return {"contexts": chosen, "came": came}
+
+    def teacher_loss(params: Any, batch: Any, given: Any) -> tuple[Any, dict[str, Any]]:
+        return losses.token_losses(table(params)[batch["contexts"]], batch["came"]).mean(), {}
 
     def teacher_excess(params: Any) -> dict[str, float]:
-        log_t = np.asarray(table(params), np.float64)
+        log_t = table_of(params).astype(np.float64)
         return {"teacher/excess": float(frequency @ (source.p * (np.log(source.p) - log_t)).sum(axis=1))}
 
-    if phases.is_past(ctx, "teacher", ("teacher", "students")) and ctx.resume is not None:
-        teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
-    else:
-        trained = yield from phases.train(
-            phases.Phase(
-                name="teacher",
-                offset=0,
-                steps=spec.teacher_steps,
-                advance=lambda state, index: teacher_step(state, jax.random.fold_in(keys, index)),
-                metrics={"loss": "teacher/loss", "grad_norm": "optim/grad_norm"},
-                evaluate=teacher_excess,
-                tokens_per_step=spec.batch_size,
-            ),
-            ctx,
-            pacing,
-            state,
-        )
-        if trained is None:
-            return
-        teacher = trained.params
-    log_t = table(teacher)
-    error = np.abs(np.exp(np.asarray(log_t, np.float64)) - source.p).sum(axis=1) / 2
+    state, update_teacher = bench.training(
+        teacher_loss,
+        bench.table(tables.init(streams[0], contexts, spec.symbols, spec.teacher_rank)),
+        spec.optimizer,
+        steps=spec.teacher_steps,
+        warmup_steps=spec.warmup_steps,
+        example=teacher_batch(0),
+    )
+    phase = phases.Phase(
+        name="teacher",
+        offset=0,
+        steps=spec.teacher_steps,
+        advance=lambda state, index: update_teacher(state, teacher_batch(index)),
+        metrics={"loss": "teacher/loss", "grad_norm": "optim/grad_norm"},
+        evaluate=teacher_excess,
+        tokens_per_step=spec.batch_size,
+        keeping=bench.keeping,
+    )
+    teacher = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+    if teacher is None:
+        return
+    log_t = table_of(teacher)
+    error = np.abs(np.exp(log_t.astype(np.float64)) - source.p).sum(axis=1) / 2
     tenths = deciles(error)
-    log_soft = log_p if spec.labels == "truth" else log_t
+    log_soft = bench.to_device(np.log(source.p).astype(np.float32) if spec.labels == "truth" else log_t)
     peak = 0.0 if spec.labels == "symbols" else spec.soft_weight
     weights = [weight_at(spec.schedule, step, spec.student_steps, peak) for step in range(spec.student_steps)]
+    texts = tables.Texts(source, jax.random.split(streams[3], spec.students), spec.batch_size)
+    whose = np.arange(spec.students)[:, None]
 
-    def student_losses(params: Any, key: Any) -> tuple[Any, Any]:
-        chosen, came = text(key)
-        log_q = table(params)[chosen]
-        hard = -jnp.mean(jnp.take_along_axis(log_q, came[:, None], axis=1))
-        wanted = log_soft[chosen]
-        return hard, jnp.mean(jnp.sum(jnp.exp(wanted) * (wanted - log_q), axis=1))
+    def student_batch(step: int) -> dict[str, Any]:
+        chosen, came = texts.batch(step)
+        return {"contexts": chosen, "came": came, "student": whose, "weight": np.float32(weights[step])}
 
-    def loss(params: Any, keys: Any, weight: Any) -> tuple[Any, dict[str, Any]]:
-        hard, soft = jax.vmap(student_losses)(params, keys)
+    def student_loss(params: Any, batch: Any, log_soft: Any) -> tuple[Any, dict[str, Any]]:
+        log_q = table(params)[batch["student"], batch["contexts"]]
+        hard = losses.token_losses(log_q, batch["came"]).mean(1)
+        soft = losses.divergence_tokens(ForwardKL(t_squared=False), log_soft[batch["contexts"]], log_q).mean(1)
         # A sum, so that every student has the gradient that it would have alone.
-        total = jnp.sum((1 - weight) * hard + weight * soft)
-        return total, {"hard": jnp.mean(hard), "soft": jnp.mean(soft), "mean": total / spec.students}
-
-    # All students begin alike: only their texts differ, which is what bias and variance are over.
-    one = model(jax.random.fold_in(root, 2), spec.student_rank)
-    many = jax.tree.map(lambda leaf: jnp.tile(leaf[None], (spec.students,) + (1,) * leaf.ndim), one)
-    optimizer, state = prepared(spec.optimizer.lr, spec.student_steps, many)
-    keys = jax.random.split(jax.random.fold_in(root, 3), spec.students)
-    fold = jax.jit(jax.vmap(jax.random.fold_in, in_axes=(0, None)))
-    student_step = compile_step(loss, optimizer, state, fold(keys, 0), jnp.float32(0))
-    tables = jax.jit(jax.vmap(table))
+        total = ((1 - batch["weight"]) * hard + batch["weight"] * soft).sum()
+        return total, {"hard": hard.mean(), "soft": soft.mean(), "mean": total / spec.students}
 
     def evaluate(params: Any) -> dict[str, float]:
-        parts = decompose(source.p, np.asarray(tables(params), np.float64))
+        parts = decompose(source.p, table_of(params).astype(np.float64))
         values = {}
         for name, by_context in parts._asdict().items():
             values[f"{name}/all"] = float(frequency @ by_context)
@@ -267,13 +239,25 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             values[f"teacher/error_{tenth}"] = float(np.average(error[group], weights=frequency[group]))
         return values
 
-    kept = snapshot.to_arrays(teacher, "teacher.")
+    # All students begin alike: only their texts differ, which is what bias and variance are over.
+    one = tables.init(streams[2], contexts, spec.symbols, spec.student_rank)
+    many = {name: np.tile(np.asarray(leaf)[None], (spec.students,) + (1,) * leaf.ndim) for name, leaf in one.items()}
+    state, update = bench.training(
+        student_loss,
+        bench.table(many),
+        spec.optimizer,
+        steps=spec.student_steps,
+        warmup_steps=spec.warmup_steps,
+        example=student_batch(0),
+        given=log_soft,
+    )
+    kept = bench.arrays(teacher, "teacher.")
     finished = yield from phases.train(
         phases.Phase(
             name="students",
             offset=spec.teacher_steps,
             steps=spec.student_steps,
-            advance=lambda state, index: student_step(state, fold(keys, index), jnp.float32(weights[index])),
+            advance=lambda state, index: update(state, student_batch(index)),
             metrics={
                 "mean": "train/loss",
                 "hard": "train/hard_loss",
@@ -287,6 +271,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 "train/tokens": float(updates * spec.batch_size),
                 "distill/weight": weights[updates - 1],
             },
+            keeping=bench.keeping,
         ),
         ctx,
         pacing,
@@ -294,9 +279,9 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     )
     if finished is None:
         return
-    parts = decompose(source.p, np.asarray(tables(finished.params), np.float64))
+    parts = decompose(source.p, table_of(finished.params).astype(np.float64))
     columns = (frequency, error, *parts)
     lines = [",".join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
     head = "frequency,teacher_error,excess,bias_squared,variance"
     yield Artifact("by_context.csv", "\n".join([head, *lines, ""]).encode(), "text/csv")
-    yield Artifact("teacher.safetensors", snapshot.to_safetensors(teacher))
+    yield Artifact("teacher.safetensors", bench.exported(teacher))

@@ -3,42 +3,43 @@
 Trains a teacher on real images, then a smaller student on the same images, towards the teacher's distribution over the
 classes, under any of the divergences, or from the labels alone: the baseline, which needs no teacher and skips its
 phase. Both see the same shifted image. A class can be left out of the student's images, so that all it learns of it
-comes from the teacher's opinion of the others (Hinton, Vinyals and Dean, 2015, section 3). Steps count through both
-phases.
+comes from the teacher's opinion of the others (Hinton, Vinyals and Dean, 2015, section 3). In JAX or PyTorch, from the
+same weights and batches. Steps count through both phases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
+from models_core.benches.measures import STUDENT_METRICS
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.data.image_sets import IMAGE_SETS, ImageSet
 from models_core.distill.options import Constant, ForwardKL, HardLabels, Objective, WeightSchedule
 from models_core.events import Artifact, Context, Event, Log
-from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, smallest_side
+from models_core.nn.image_models import AnyImageModel, CnnModel, MlpModel, ResNetModel, misfit
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
-VERSION = "1"
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models_core.data._dataset import Images
+
+VERSION = "2"
 FAMILY = "distillation"
-STUDENT_METRICS = {
-    "loss": "train/loss",
-    "hard_loss": "train/hard_loss",
-    "soft_loss": "train/soft_loss",
-    "forward_kl": "distill/forward_kl",
-    "teacher_loss": "distill/teacher_loss",
-    "grad_norm": "optim/grad_norm",
-}
+TESTS_AT_ONCE = 250
 
 
 class Spec(BaseSpec):
     """Images, two classifiers, and how one learns from the other."""
 
+    framework: fields.Framework = fields.framework_field()
     distillation: Objective = field(
         ForwardKL(temperature=4.0), title="Distillation", help="What the student learns from.", section="Task"
     )
@@ -67,31 +68,18 @@ class Spec(BaseSpec):
     teacher: AnyImageModel = field(CnnModel(), title="Teacher", help="The larger model.", section="Model")
     student: AnyImageModel = field(MlpModel(), title="Student", help="The smaller model.", section="Model")
     optimizer: AnyOptimizer = field(Adam(lr=0.003), title="Optimizer", help="For both models.", section="Optimizer")
-    warmup_steps: int = field(
-        20, title="Warm-up", help="Steps over which each rate rises.", unit="steps", ge=0, section="Optimizer"
-    )
-    teacher_steps: int = field(
-        200, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    student_steps: int = field(
-        300, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    batch_size: int = field(
-        64, title="Batch size", help="Images in one update.", unit="examples", ge=1, le=4096, section="Budget"
-    )
-    eval_every: int = field(
-        50, title="Evaluate every", help="Steps between evaluations on the test images.", unit="steps", ge=1,
-        section="Budget",
-    )  # fmt: skip
-    checkpoint_every: int = field(
-        500, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    warmup_steps: int = fields.warmup_field(20, "Steps over which each rate rises.")
+    teacher_steps: int = fields.steps_field(200, "Teacher steps", "Updates of the teacher.")
+    student_steps: int = fields.steps_field(300, "Student steps", "Updates of the student.")
+    batch_size: int = fields.batch_field(64, "Images in one update.", "examples", 4096)
+    eval_every: int = fields.eval_every_field(50, "Steps between evaluations on the test images.")
+    checkpoint_every: int = fields.checkpoint_every_field(500)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         found = IMAGE_SETS[self.data]
-        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
-            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
+        fields.check_warmup(self)
+        fields.check_optimizer(self)
         if self.train_images > found.train:
             refuse("train_images", f"{self.data} has {found.train:,} training images.")
         if self.omitted_class is not None and self.omitted_class >= found.classes:
@@ -101,8 +89,9 @@ class Spec(BaseSpec):
         if self.batch_size > least:
             refuse("batch_size", f"The student sees only about {int(least)} images.")
         for name in ("teacher", "student"):
-            if smallest_side(getattr(self, name)) > found.side:
-                refuse(f"{name}.channels", f"Images of {found.side} pixels cannot be halved that often.")
+            wrong = misfit(getattr(self, name), found.side)
+            if wrong:
+                refuse(f"{name}.{wrong[0]}", wrong[1])
         return self
 
 
@@ -114,6 +103,19 @@ EXAMPLES = (
     ),
     Example("MNIST: the same with 4,000 images of 28x28", Spec(), cost_s=40),
     Example("MNIST without a single 3", Spec(omitted_class=3), cost_s=40),
+    Example(
+        "8x8 digits in PyTorch: a perceptron from a ResNet",
+        Spec(
+            framework="torch",
+            data="digits",
+            teacher=ResNetModel(width=8, blocks=(1, 1)),
+            student=MlpModel(hidden=(32,)),
+            optimizer=Adam(lr=0.01),
+            teacher_steps=120,
+            shift=0,
+        ),
+        cost_s=17,
+    ),
 )
 
 _LABELS = {"distillation": HardLabels().model_dump(mode="json")}
@@ -169,176 +171,131 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the teacher, distil, evaluate; see the module's docstring."""
-    import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from models_core import optim
+    from models_core import benches
+    from models_core.benches.plain.shifted import ShiftedImages
     from models_core.data import image_sets
     from models_core.data.order import BatchOrder
-    from models_core.distill import calibration, losses
+    from models_core.distill import calibration
     from models_core.distill.schedules import weight_at
-    from models_core.nn import image_models
-    from models_core.training import backend, phases, schedules, snapshot
-    from models_core.training.evaluation import build_evaluation
+    from models_core.training import phases
     from models_core.training.pacing import Pacing
-    from models_core.training.step import compile_step, start
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    bench, device = benches.plain_bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
     images = image_sets.load(spec.data)
-    root, soft = jax.random.key(ctx.seed), spec.distillation
+    soft, losses = spec.distillation, bench.losses
     taught = not isinstance(soft, HardLabels)
     teacher_steps = spec.teacher_steps if taught else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-
-    def built(options: Any, stream: int) -> tuple[Any, Any]:
-        return image_models.build(options, jax.random.fold_in(root, stream), images.shape, images.classes)
-
-    fresh, teacher_of = built(spec.teacher, 0)
-    model, student_of = built(spec.student, 1)
-    # The student's images are the first of one order, so that a larger number contains a smaller.
-    mine = np.random.Generator(np.random.Philox(key=ctx.seed)).permutation(len(images.train_y))
-    mine = mine[: spec.train_images or None]
-    if spec.omitted_class is not None:
-        mine = mine[images.train_y[mine] != spec.omitted_class]
-    numbers = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (fresh, model)]
+    fresh, teacher_of = bench.image_model(spec.teacher, 0, images.shape, images.classes)
+    model, student_of = bench.image_model(spec.student, 1, images.shape, images.classes)
+    mine = _students_images(spec, images, ctx.seed)
+    numbers = [bench.count(params) for params in (fresh, model)]
     yield Log(f"Teacher {numbers[0]:,} parameters, student {numbers[1]:,}, which sees {len(mine):,} images.")
 
-    pixels, labels = jnp.asarray(images.train_x.reshape(-1, *images.shape)), jnp.asarray(images.train_y)
-    height, width, _ = images.shape
-    everything = np.arange(len(images.train_y), dtype=np.int32)
-
-    def shown(rows: Any, key: Any) -> Any:
-        """Images of the batch, each moved by a random whole number of pixels; what comes in is black."""
-        chosen = pixels[rows]
-        if not spec.shift:
-            return chosen
-        edge = spec.shift
-        padded = jnp.pad(chosen, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
-        places = jax.random.randint(key, (chosen.shape[0], 2), 0, 2 * edge + 1)
-
-        def cut(image: Any, place: Any) -> Any:
-            at = (place[0], place[1], jnp.int32(0))
-            return jax.lax.dynamic_slice(image, at, (height, width, image.shape[-1]))
-
-        return jax.vmap(cut)(padded, places)
-
-    def prepared(params: Any, steps: int) -> tuple[Any, Any]:
-        schedule = schedules.warmup_then_decay(
-            spec.optimizer.lr, steps=steps, warmup_steps=spec.warmup_steps, decay="cosine"
-        )
-        optimizer = optim.build(spec.optimizer, schedule)
-        return optimizer, start(params, optimizer)
-
     def logits_of(apply: Any) -> Any:
-        one = jax.jit(apply)
-        test = images.test_x.reshape(-1, *images.shape)
-        parts = [slice(begin, begin + 250) for begin in range(0, len(test), 250)]
-        return lambda params: np.concatenate([np.asarray(one(params, jnp.asarray(test[part]))) for part in parts])
-
-    def test_sums(params: Any, z: Any, y: Any, valid: Any) -> tuple[dict[str, Any], Any]:
-        right = (jnp.argmax(z, axis=-1) == y).astype(jnp.float32) * valid
-        found = {"nll": jnp.sum(losses.token_losses(z, y) * valid), "accuracy": jnp.sum(right)}
-        return found | calibration.confidence_gaps(z, y, valid), jnp.sum(valid)
-
-    means = build_evaluation(test_sums, batch_size=min(500, len(images.test_y)))
-
-    def scores(z: np.ndarray, prefix: str) -> dict[str, float]:
-        found = calibration.error_of(means(None, z, images.test_y), "calibration_error")
-        return {f"{prefix}{key}": value for key, value in found.items()}
+        """`logits(params)` of all test images."""
+        one, test = bench.compiled(apply), images.test_x.reshape(-1, *images.shape)
+        parts = [bench.to_device(test[at : at + TESTS_AT_ONCE]) for at in range(0, len(test), TESTS_AT_ONCE)]
+        return lambda params: np.concatenate([bench.to_numpy(one(params, part)) for part in parts])
 
     teacher: Any = None
     if taught:
-        optimizer, state = prepared(fresh, spec.teacher_steps)
-        order = BatchOrder(ctx.seed, len(everything), spec.batch_size)
-        key = jax.random.fold_in(root, 2)
+        shown = ShiftedImages(images, spec.shift, seed=ctx.seed, stream=2)
+        order, teacher_logits = BatchOrder(ctx.seed, len(images.train_y), spec.batch_size), logits_of(teacher_of)
 
-        def teacher_loss(params: Any, rows: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-            return jnp.mean(losses.token_losses(teacher_of(params, shown(rows, key)), labels[rows])), {}
-
-        teacher_step = compile_step(teacher_loss, optimizer, state, order.at(0), key)
-        teacher_logits = logits_of(teacher_of)
+        def teacher_loss(params: Any, batch: Any, given: Any) -> tuple[Any, dict[str, Any]]:
+            return losses.token_losses(teacher_of(params, batch["x"]), batch["y"]).mean(), {}
 
         def teacher_scores(params: Any) -> dict[str, float]:
-            found = scores(teacher_logits(params), "teacher/eval_")
-            return {name: found[name] for name in ("teacher/eval_accuracy", "teacher/eval_nll")}
+            found = calibration.scores(teacher_logits(params), images.test_y)
+            return {f"teacher/eval_{name}": found[name] for name in ("accuracy", "nll")}
 
-        if phases.is_past(ctx, "teacher", ("teacher", "student")) and ctx.resume is not None:
-            teacher = snapshot.from_arrays(ctx.resume.arrays, state.params, "teacher.")
-        else:
-            trained = yield from phases.train(
-                phases.Phase(
-                    name="teacher",
-                    offset=0,
-                    steps=spec.teacher_steps,
-                    advance=lambda state, index: teacher_step(state, order.at(index), jax.random.fold_in(key, index)),
-                    metrics={"loss": "teacher/loss", "grad_norm": "optim/grad_norm"},
-                    evaluate=teacher_scores,
-                    tokens_per_step=spec.batch_size,
-                    rate="perf/examples_per_s",
-                ),
-                ctx,
-                pacing,
-                state,
-            )
-            if trained is None:
-                return
-            teacher = trained.params
-    kept = snapshot.to_arrays(teacher, "teacher.")
-    said = logits_of(teacher_of)(teacher).argmax(axis=-1) if taught else None
+        state, update_teacher = bench.training(
+            teacher_loss,
+            fresh,
+            spec.optimizer,
+            steps=spec.teacher_steps,
+            warmup_steps=spec.warmup_steps,
+            example=shown.batch(order.at(0), 0),
+        )
+        phase = phases.Phase(
+            name="teacher",
+            offset=0,
+            steps=spec.teacher_steps,
+            advance=lambda state, index: update_teacher(state, shown.batch(order.at(index), index)),
+            metrics={"loss": "teacher/loss", "grad_norm": "optim/grad_norm"},
+            evaluate=teacher_scores,
+            tokens_per_step=spec.batch_size,
+            rate="perf/examples_per_s",
+            keeping=bench.keeping,
+        )
+        learnt = yield from phases.learnt(phase, ctx, pacing, state, bench.restored)
+        if learnt is None:
+            return
+        teacher = bench.frozen(learnt)
+    kept = bench.arrays(teacher, "teacher.")
+    said = teacher_logits(teacher).argmax(axis=-1) if taught else None
 
     peak = soft.soft_weight if not isinstance(soft, HardLabels) else 0.0
     weights = [weight_at(spec.schedule, step, spec.student_steps, peak) for step in range(spec.student_steps)]
+    own_shown = ShiftedImages(images, spec.shift, seed=ctx.seed, stream=3)
+    own_order = BatchOrder(ctx.seed, len(mine), spec.batch_size)
 
-    def student_loss(params: Any, rows: Any, key: Any, weight: Any, teacher: Any) -> tuple[Any, dict[str, Any]]:
-        seen = shown(rows, key)
-        z = student_of(params, seen)
-        hard = jnp.mean(losses.token_losses(z, labels[rows]))
+    def student_loss(params: Any, batch: Any, teacher: Any) -> tuple[Any, dict[str, Any]]:
+        z = student_of(params, batch["x"])
+        hard = losses.token_losses(z, batch["y"]).mean()
         if isinstance(soft, HardLabels):
             return hard, {"hard_loss": hard}
-        wanted = jax.lax.stop_gradient(teacher_of(teacher, seen))
-        towards = jnp.mean(losses.divergence_tokens(soft, wanted, z))
-        return losses.mixed(hard, towards, soft_weight=weight), {
+        wanted = teacher_of(teacher, batch["x"])
+        towards = losses.divergence_tokens(soft, wanted, z).mean()
+        return (1 - batch["weight"]) * hard + batch["weight"] * towards, {
             "hard_loss": hard,
             "soft_loss": towards,
-            "forward_kl": jnp.mean(losses.divergence_tokens(ForwardKL(t_squared=False), wanted, z)),
-            "teacher_loss": jnp.mean(losses.token_losses(wanted, labels[rows])),
+            "forward_kl": losses.divergence_tokens(ForwardKL(t_squared=False), wanted, z).mean(),
+            "teacher_loss": losses.token_losses(wanted, batch["y"]).mean(),
         }
 
-    optimizer, state = prepared(model, spec.student_steps)
-    own_order, own_key = BatchOrder(ctx.seed, len(mine), spec.batch_size), jax.random.fold_in(root, 3)
-
-    def rows_of(index: int) -> np.ndarray:
-        rows: np.ndarray = mine[own_order.at(index)].astype(np.int32)
-        return rows
-
-    student_step = compile_step(student_loss, optimizer, state, rows_of(0), own_key, jnp.float32(0), teacher)
     student_logits = logits_of(student_of)
     of_class = images.test_y == (-1 if spec.omitted_class is None else spec.omitted_class)
 
     def evaluate(params: Any) -> dict[str, float]:
         z = student_logits(params)
-        values, best = scores(z, "eval/"), z.argmax(axis=-1)
+        best = z.argmax(axis=-1)
+        values = {f"eval/{name}": value for name, value in calibration.scores(z, images.test_y).items()}
         if said is not None:
             values["eval/agreement"] = float((best == said).mean())
         if of_class.any():
             values["eval/omitted_accuracy"] = float((best == images.test_y)[of_class].mean())
         return values
 
+    def student_batch(index: int) -> dict[str, Any]:
+        return own_shown.batch(mine[own_order.at(index)], index) | {"weight": np.float32(weights[index])}
+
+    state, update = bench.training(
+        student_loss,
+        model,
+        spec.optimizer,
+        steps=spec.student_steps,
+        warmup_steps=spec.warmup_steps,
+        example=student_batch(0),
+        given=teacher,
+    )
     finished = yield from phases.train(
         phases.Phase(
             name="student",
             offset=teacher_steps,
             steps=spec.student_steps,
-            advance=lambda state, index: student_step(
-                state, rows_of(index), jax.random.fold_in(own_key, index), jnp.float32(weights[index]), teacher
-            ),
+            advance=lambda state, index: update(state, student_batch(index)),
             metrics=STUDENT_METRICS,
             evaluate=evaluate,
             tokens_per_step=spec.batch_size,
             rate="perf/examples_per_s",
             kept=lambda: kept,
             counted=lambda updates: {"distill/weight": weights[updates - 1]},
+            keeping=bench.keeping,
         ),
         ctx,
         pacing,
@@ -351,6 +308,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     lines = [",".join(map(str, row)) for row in zip(*columns, strict=True)]
     head = "label,student" + ("" if said is None else ",teacher")
     yield Artifact("predictions.csv", "\n".join([head, *lines, ""]).encode(), "text/csv")
-    yield Artifact("student.safetensors", snapshot.to_safetensors(finished.params))
+    yield Artifact("student.safetensors", bench.exported(finished.params))
     if taught:
-        yield Artifact("teacher.safetensors", snapshot.to_safetensors(teacher))
+        yield Artifact("teacher.safetensors", bench.exported(teacher))
+
+
+def _students_images(spec: Spec, images: Images, seed: int) -> np.ndarray:
+    """Rows of the training images that the student sees: the first of one order, so that more contain fewer."""
+    import numpy as np
+
+    mine = np.random.Generator(np.random.Philox(key=seed)).permutation(len(images.train_y))
+    mine = mine[: spec.train_images or None]
+    return mine if spec.omitted_class is None else mine[images.train_y[mine] != spec.omitted_class]

@@ -3,8 +3,9 @@
 Trains a small decoder, then a larger one: for a share of its steps towards the small one's distribution, afterwards on
 the text alone; optimizer and learning-rate schedule run through. SALT_DS also chooses the sequences of the first stage:
 hard for an early checkpoint of the small model, yet learnable. A share of 0 is the baseline, of 1 distillation
-throughout (RKD). In JAX or PyTorch. A reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv
-2410.18779): weight, temperature and score are settings to sweep, not the paper's verified values.
+throughout (RKD). A small model that is there already may teach, which then scores as it is. In JAX or PyTorch. A
+reconstruction from the abstract and public accounts of Rawat et al., 2024 (arXiv 2410.18779): weight, temperature and
+score are settings to sweep, not the paper's verified values.
 """
 
 from __future__ import annotations
@@ -14,36 +15,23 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
+from models_core.benches.measures import STUDENT_METRICS, TEACHER_METRICS, TEXT_METRICS
+from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, SMALLER, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo, StudyTemplate
+from models_core.data.corpora import AnyCorpus
+from models_core.data.tokenizer_choice import FixedTokenizer
 from models_core.distill.options import ForwardKL, LinearWeight, StepWeight
 from models_core.events import Artifact, Context, Event, Log
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.start import AnyStart
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
-from models_core.training.options import torch_optimizers
 
-VERSION = "2"
+VERSION = "3"
 FAMILY = "distillation"
-VALIDATION_BYTES = 40_000
-SAMPLE_PROMPT = "def "
-SAMPLE_TOKENS = 200
-PHASES = ("teacher", "student")
-STUDENT_METRICS = {
-    "loss": "train/loss",
-    "hard_loss": "train/hard_loss",
-    "soft_loss": "train/soft_loss",
-    "forward_kl": "distill/forward_kl",
-    "teacher_loss": "distill/teacher_loss",
-    "grad_norm": "optim/grad_norm",
-}
-TEACHER = DecoderConfig(
-    n_layers=2, d_model=32, n_heads=2, n_kv_heads=1, head_dim=24, d_ff=96, window=24, global_every=2
-)
-STUDENT = DecoderConfig(
-    n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
-)
 
 
 class Selection(BaseSpec):
@@ -67,7 +55,7 @@ class Selection(BaseSpec):
 class Spec(BaseSpec):
     """A small teacher, a larger student, and when the one leaves the other."""
 
-    framework: Literal["jax", "torch"] = field("jax", title="Framework", help="What computes.", section="Task")
+    framework: fields.Framework = fields.framework_field()
     kd_share: float = field(
         0.17,
         title="First stage",
@@ -112,68 +100,30 @@ class Spec(BaseSpec):
     selection: Selection | None = field(
         None, title="Selection", help="Choose the sequences of the first stage (SALT_DS).", section="Task"
     )
-    length: int = field(
-        64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task"
-    )
-    train_bytes: int = field(
-        1_000_000,
-        title="Training text",
-        help="How much source text to learn from.",
-        unit="bytes",
-        ge=10_000,
-        le=20_000_000,
-        format="bytes",
-        section="Task",
-        advanced=True,
-    )
-    teacher: DecoderConfig = field(TEACHER, title="Teacher", help="The small model.", section="Model")
-    student: DecoderConfig = field(STUDENT, title="Student", help="The larger model.", section="Model")
+    length: int = fields.length_field()
+    data: AnyCorpus = fields.data_field()
+    train_bytes: int = fields.train_bytes_field()
+    tokenizer: FixedTokenizer = fields.tokenizer_field()
+    teacher: DecoderConfig = field(SMALLER, title="Teacher", help="The small model.", section="Model")
+    student: DecoderConfig = field(LARGER, title="Student", help="The larger model.", section="Model")
+    teacher_start: AnyStart = fields.teacher_start_field()
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
-    warmup_steps: int = field(
-        20,
-        title="Warm-up",
-        help="Steps over which each model's learning rate rises.",
-        unit="steps",
-        ge=0,
-        section="Optimizer",
-    )
-    teacher_steps: int = field(
-        150, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    student_steps: int = field(
-        200, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    batch_size: int = field(
-        16, title="Batch size", help="Sequences in one update.", unit="sequences", ge=1, le=4096, section="Budget"
-    )
-    eval_every: int = field(
-        20,
-        title="Evaluate every",
-        help="Steps between evaluations on held-out files.",
-        unit="steps",
-        ge=1,
-        section="Budget",
-    )
-    checkpoint_every: int = field(
-        200, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    warmup_steps: int = fields.warmup_field(20, "Steps over which each model's learning rate rises.")
+    teacher_steps: int = fields.steps_field(150, "Teacher steps", "Updates of the teacher.")
+    student_steps: int = fields.steps_field(200, "Student steps", "Updates of the student.")
+    batch_size: int = fields.batch_field(16, "Sequences in one update.", "sequences", 4096)
+    eval_every: int = fields.eval_every_field(20, "Steps between evaluations on held-out files.")
+    checkpoint_every: int = fields.checkpoint_every_field(200)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
-            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
-        rows = self.train_bytes // self.length
-        if self.batch_size > rows:
-            refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
+        fields.check_warmup(self)
+        fields.check_rows(self)
+        fields.check_optimizer(self)
         if self.selection and self.selection.min_kept > self.length:
             refuse("selection.min_kept", f"A sequence has only {self.length} positions.")
         if self.t_squared and self.tempers == "teacher":
             refuse("t_squared", "The student has no temperature whose effect it would undo.")
-        if self.framework == "torch":
-            if self.optimizer.kind not in torch_optimizers():
-                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
-            if self.teacher.n_experts or self.student.n_experts:
-                refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
 
     @property
@@ -221,25 +171,13 @@ TEMPLATES = (
 )
 
 METRICS = (
-    MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
-    MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
-    MetricInfo("eval/calibration_error", "", "min", "Expected calibration error on held-out files, in 15 bins."),
+    *TEXT_METRICS,
+    *TEACHER_METRICS,
     MetricInfo("eval/nll_easy", "nats/token", "min", "On the third of tokens that are easiest for the teacher."),
     MetricInfo("eval/nll_medium", "nats/token", "min", "On the middle third."),
     MetricInfo("eval/nll_hard", "nats/token", "min", "On the third that is hardest for the teacher."),
-    MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
     MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the training text."),
-    MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
-    MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
-    MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
-    MetricInfo("distill/weight", "", None, "Weight of the teacher."),
-    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
-    MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's training, the teacher's forward passes and the scoring."),
-    MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
-    MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
-    MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
-    MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
 )
 
 
@@ -248,7 +186,6 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     import numpy as np
 
     from models_core import benches
-    from models_core.data import stdlib_text
     from models_core.data.order import BatchOrder
     from models_core.distill import flops, salt
     from models_core.distill.plan import Assignment
@@ -257,11 +194,11 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
-    vocabulary = stdlib_text.VOCABULARY
-    pacing = Pacing(spec.teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
-    counts = [config.parameter_count(vocabulary) for config in (spec.teacher, spec.student)]
+    given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
+    text, vocabulary = given.text, given.vocabulary
+    teachers, teacher_steps = given.beginning, given.teacher_steps
+    pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
+    counts = [teachers.config.parameter_count(teachers.rows), spec.student.parameter_count(vocabulary)]
     yield Log(
         f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; the first stage has {spec.n_kd} of "
         f"{spec.student_steps} steps; text {text.fingerprint[:12]}."
@@ -274,37 +211,24 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if updates == scorer_at:
             scorer.update(bench.arrays(state.params, "scorer."))
 
-    phase, state = bench.teacher_phase(
-        spec.teacher,
-        spec.optimizer,
-        rows=vocabulary,
-        steps=spec.teacher_steps,
-        warmup_steps=spec.warmup_steps,
-        train=text.train,
-        validation=text.validation,
-        order=order,
-        watch=remember,
-        kept=lambda: scorer,
-    )
-    selected = None
-    if ctx.resume and phases.is_past(ctx, "teacher", PHASES):
-        teacher = bench.restored(ctx.resume.arrays, state, "teacher.")
-        selected = ctx.resume.arrays.get("selected")
-    else:
-        if ctx.resume:
-            scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
-        trained = yield from phases.train(phase, ctx, pacing, state)
-        if trained is None:
-            return
-        teacher = trained.params
-        if spec.selection and spec.n_kd:
-            early = bench.restored(scorer, trained, "scorer.")
-            losses, kept = bench.judge_rows(early, spec.teacher, text.train, k=spec.selection.k)
-            found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
-            selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
+    if ctx.resume is not None:
+        scorer.update({name: array for name, array in ctx.resume.arrays.items() if name.startswith("scorer.")})
+    teacher = yield from given.learnt_teacher(ctx, pacing, watch=remember, kept=lambda: scorer)
+    if teacher is None:
+        return
+    selected = None if ctx.resume is None else ctx.resume.arrays.get("selected")
+    # The checkpoints of the student's phase hold what was selected, and no scorer.
+    if spec.selection and spec.n_kd and selected is None:
+        early = teacher
+        if teacher_steps:
+            held = {name.removeprefix("scorer."): array for name, array in scorer.items()}
+            early = bench.loaded(teachers.config, teachers.rows, held)
+        losses, kept = bench.judge_rows(early, teachers.config, text.train, k=spec.selection.k)
+        found = salt.scores(losses, kept, min_kept=spec.selection.min_kept)
+        selected = salt.select(found, count=spec.n_kd * spec.batch_size, least=spec.batch_size)
     scoring = 0.0
     if selected is not None:
-        cost = flops.forward_per_token(spec.teacher, vocabulary=vocabulary, length=spec.length)
+        cost = flops.forward_per_token(teachers.config, vocabulary=vocabulary, length=spec.length)
         scoring = cost * len(text.train) * spec.length
         yield Log(f"The first stage sees {len(selected):,} of {len(text.train):,} sequences.")
     first_order = None if selected is None else BatchOrder(ctx.seed, len(selected), spec.batch_size)
@@ -313,8 +237,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if selected is not None and first_order is not None and index < spec.n_kd:
             chosen: np.ndarray = text.train[selected[first_order.at(index)]]
             return chosen
-        rows: np.ndarray = text.train[order.at(index)]
-        return rows
+        return given.rows(index)
 
     schedules_of: dict[str, StepWeight | LinearWeight] = {
         "step": StepWeight(until=spec.kd_share),
@@ -328,7 +251,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         Assignment(
             divergence=divergence,
             student=spec.student,
-            teacher=spec.teacher,
+            teacher=teachers.config,
             teacher_model=teacher,
             teacher_temperature=1.0 if both else spec.temperature,
             own_rows=vocabulary,
@@ -342,7 +265,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         )
     )
     # Which tokens are hard is the finished teacher's judgement, once; it is not asked again after the first stage.
-    third = salt.terciles(bench.judge_rows(teacher, spec.teacher, text.validation, k=1)[0])
+    third = salt.terciles(bench.judge_rows(teacher, teachers.config, text.validation, k=1)[0])
     evaluate = bench.evaluation(spec.student, text.validation, third)
     kept_arrays = bench.arrays(teacher, "teacher.") | ({} if selected is None else {"selected": np.asarray(selected)})
 
@@ -353,7 +276,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     finished = yield from phases.train(
         phases.Phase(
             name="student",
-            offset=spec.teacher_steps,
+            offset=teacher_steps,
             steps=spec.student_steps,
             advance=lessons.advance,
             metrics=STUDENT_METRICS,
@@ -369,9 +292,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     )
     if finished is None:
         return
-    prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
     student = bench.student(finished.params)
-    for name, model, config in (("sample.txt", student, spec.student), ("teacher_sample.txt", teacher, spec.teacher)):
-        written = bench.write(model, config, prompt, count=SAMPLE_TOKENS, temperature=0.8)
-        yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+    yield from given.written("sample.txt", student, spec.student, SAMPLE_TOKENS)
+    yield from given.written("teacher_sample.txt", teacher, teachers.config, SAMPLE_TOKENS)
     yield Artifact("student.safetensors", bench.exported(student))

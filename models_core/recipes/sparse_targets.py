@@ -3,7 +3,8 @@
 Draws the targets of one kind from a teacher that is known exactly, Zipf's law over a vocabulary with the ids permuted
 in every context (synthetic), and measures how far their mean is from the teacher: only draws with counts have none. A
 table of logits learns from the same draws; what it converges to, and whether its probabilities can be trusted, is what
-the bias costs. On real text the same question is the template `sparse_on_text` of the recipe distillation.
+the bias costs. In JAX or PyTorch, each with its own draws. On real text the same question is the template
+`sparse_on_text` of the recipe distillation.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.distill.options import AnySparse, Gumbel, Sampled, SampledUnique, Sparse, TopK
 from models_core.events import Artifact, Context, Event, Log
@@ -21,13 +23,14 @@ from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
 
-VERSION = "1"
+VERSION = "2"
 FAMILY = "distillation"
 
 
 class Spec(BaseSpec):
     """A known teacher, and which of its entries are kept."""
 
+    framework: fields.Framework = fields.framework_field()
     targets: AnySparse = field(
         Sampled(precision="float32"), title="Targets", help="Which entries are kept.", section="Task"
     )
@@ -39,25 +42,17 @@ class Spec(BaseSpec):
         8, title="Contexts", help="Rows of the table, each with ids in another order.", ge=1, le=4096, section="Task"
     )
     optimizer: AnyOptimizer = field(Adam(lr=0.1), title="Optimizer", help="For the table.", section="Optimizer")
-    warmup_steps: int = field(
-        5, title="Warm-up", help="Steps over which the rate rises.", unit="steps", ge=0, section="Optimizer"
-    )
-    steps: int = field(300, title="Steps", help="Updates.", unit="steps", ge=1, le=1_000_000, section="Budget")
-    batch_size: int = field(
-        64, title="Batch size", help="Tokens in one update, spread over the contexts.", unit="tokens", ge=1, le=65_536,
-        section="Budget",
-    )  # fmt: skip
-    eval_every: int = field(
-        25, title="Evaluate every", help="Steps between evaluations.", unit="steps", ge=1, section="Budget"
-    )
-    checkpoint_every: int = field(
-        500, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    warmup_steps: int = fields.warmup_field(5, "Steps over which the rate rises.")
+    steps: int = fields.steps_field(300, "Steps", "Updates.")
+    batch_size: int = fields.batch_field(64, "Tokens in one update, spread over the contexts.", "tokens", 65_536)
+    eval_every: int = fields.eval_every_field(25, "Steps between evaluations.")
+    checkpoint_every: int = fields.checkpoint_every_field(500)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.warmup_steps >= self.steps:
             refuse("warmup_steps", f"Must be below the {self.steps} steps.")
+        fields.check_optimizer(self)
         if self.targets.cached:
             refuse("targets.cached", "Targets are drawn anew: that is what is measured.")
         if isinstance(self.targets, Gumbel | TopK) and self.targets.k > self.vocabulary:
@@ -70,6 +65,7 @@ class Spec(BaseSpec):
 EXAMPLES = (
     Example("Sixteen counts", Spec(), cost_s=18),
     Example("The sixteen largest, renormalised", Spec(targets=TopK(precision="float32")), cost_s=8),
+    Example("Sixteen counts in PyTorch", Spec(framework="torch"), cost_s=8),
 )
 
 
@@ -129,17 +125,15 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Draw, learn, compare with what is known; see the module's docstring."""
-    import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from models_core import optim
-    from models_core.distill import calibration, sparse
-    from models_core.training import backend, phases, schedules, snapshot
+    from models_core import benches
+    from models_core.distill import calibration
+    from models_core.training import phases
     from models_core.training.pacing import Pacing
-    from models_core.training.step import compile_step, start
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    bench, device = benches.plain_bench(spec.framework, ctx.seed, ctx.cache_dir)
+    yield Log(device)
     contexts, vocabulary, copies = spec.contexts, spec.vocabulary, spec.batch_size // spec.contexts
     weights = np.arange(1, vocabulary + 1, dtype=np.float64) ** -spec.exponent
     p = weights / weights.sum()
@@ -148,35 +142,30 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     truth = np.zeros((contexts, vocabulary))
     np.put_along_axis(truth, ids, np.tile(p, (contexts, 1)), axis=1)
     entropy = float(-(p * np.log(p)).sum())
-    # By rank, so that all contexts tell of one mean; ranks (contexts, 1, vocabulary).
-    ranked = jnp.asarray(ids)[:, None, :]
-    log_p = jnp.asarray(np.log(truth), jnp.float32)
-    key = jax.random.key(ctx.seed)
+    context = np.repeat(np.arange(contexts), copies)
+    # Of every token: the teacher's logits, and its ids by rank, so that all contexts tell of one mean.
+    log_p = bench.to_device(np.log(truth)[context].astype(np.float32))
+    by_rank, rows = bench.to_device(ids[context].astype(np.int32)), bench.to_device(np.arange(spec.batch_size)[:, None])
+    of_context, sparse = bench.to_device(context), bench.sparse
 
-    @jax.jit
-    def drawn(step: Any) -> tuple[Any, dict[str, Any]]:
-        targets = sparse.draw(spec.targets, jax.random.fold_in(key, step), jnp.repeat(log_p, copies, axis=0))
-        written = sparse.dense(spec.targets, targets, vocabulary).reshape(contexts, copies, vocabulary)
-        by_rank = jnp.take_along_axis(written, ranked, axis=-1).reshape(-1, vocabulary)
+    def draw(step: Any) -> tuple[Any, dict[str, Any]]:
+        targets = sparse.draw(spec.targets, bench.source(step), log_p)
+        written = sparse.dense(spec.targets, targets, vocabulary)[rows, by_rank]
         used = sparse.probabilities(spec.targets, targets)[0] > 0
-        mass = jnp.exp(jnp.take_along_axis(jnp.repeat(log_p, copies, axis=0), targets.ids, axis=-1))
+        mass = bench.xp.exp(log_p[rows, targets.ids])
         return targets, {
-            "sum": jnp.sum(by_rank, axis=0),
-            "squares": jnp.sum(jnp.square(by_rank), axis=0),
-            "entries": jnp.sum(used),
-            "covered": jnp.sum(jnp.where(used, mass, 0.0)),
+            "sum": written.sum(0),
+            "squares": (written * written).sum(0),
+            "entries": used.sum(),
+            "covered": bench.xp.where(used, mass, 0.0).sum(),
         }
 
-    def loss(params: Any, targets: Any) -> tuple[Any, dict[str, Any]]:
-        logits = jnp.repeat(params["logits"], copies, axis=0)
-        return jnp.mean(sparse.sparse_tokens(spec.targets, targets, logits)), {}
+    drawn = bench.compiled(draw)
 
-    schedule = schedules.warmup_then_decay(
-        spec.optimizer.lr, steps=spec.steps, warmup_steps=spec.warmup_steps, decay="cosine"
-    )
-    optimizer = optim.build(spec.optimizer, schedule)
-    state = start({"logits": jnp.zeros((contexts, vocabulary))}, optimizer)
-    step = compile_step(loss, optimizer, state, drawn(np.int32(0))[0])
+    def loss(params: Any, batch: Any, given: Any) -> tuple[Any, dict[str, Any]]:
+        targets = sparse.SparseTargets(batch["ids"], batch["values"], batch["tail"])
+        return sparse.sparse_tokens(spec.targets, targets, params["logits"][of_context]).mean(), {}
+
     seen: dict[str, np.ndarray] = {
         "sum": np.zeros(vocabulary),
         "squares": np.zeros(vocabulary),
@@ -186,11 +175,20 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     if ctx.resume:
         seen = {name: np.array(ctx.resume.arrays[f"seen.{name}"]) for name in seen}
 
+    state, update = bench.training(
+        loss,
+        bench.table({"logits": np.zeros((contexts, vocabulary), np.float32)}),
+        spec.optimizer,
+        steps=spec.steps,
+        warmup_steps=spec.warmup_steps,
+        example=drawn(np.int32(0))[0]._asdict(),
+    )
+
     def advance(state: Any, index: int) -> Any:
         targets, sums = drawn(np.int32(index))
         for name, value in sums.items():
-            seen[name] = seen[name] + np.asarray(value, np.float64)
-        return step(state, targets)
+            seen[name] = seen[name] + bench.to_numpy(value).astype(np.float64)
+        return update(state, targets._asdict())
 
     def bias(updates: int) -> dict[str, float]:
         count = updates * spec.batch_size
@@ -206,8 +204,10 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             "targets/covered": float(seen["covered"] / count),
         }
 
+    log_q = bench.compiled(lambda params: bench.log_softmax(params["logits"]))
+
     def learnt(params: Any) -> np.ndarray:
-        q = np.exp(np.asarray(jax.nn.log_softmax(params["logits"]), np.float64))
+        q = np.exp(bench.to_numpy(log_q(params)).astype(np.float64))
         by_rank: np.ndarray = np.take_along_axis(q, ids, axis=1)
         return by_rank
 
@@ -236,6 +236,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             tokens_per_step=spec.batch_size,
             kept=lambda: {f"seen.{name}": array for name, array in seen.items()},
             counted=bias,
+            keeping=bench.keeping,
         ),
         ctx,
         Pacing(spec.steps, spec.eval_every, spec.checkpoint_every),
@@ -244,6 +245,6 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     if finished is None:
         return
     columns = [p, seen["sum"] / (spec.steps * spec.batch_size), learnt(finished.params).mean(axis=0)]
-    rows = [f"{rank},{a:.6g},{b:.6g},{c:.6g}" for rank, (a, b, c) in enumerate(zip(*columns, strict=True), 1)]
-    yield Artifact("by_rank.csv", "\n".join(["rank,teacher,mean_target,table", *rows, ""]).encode(), "text/csv")
-    yield Artifact("table.safetensors", snapshot.to_safetensors(finished.params))
+    lines = [f"{rank},{a:.6g},{b:.6g},{c:.6g}" for rank, (a, b, c) in enumerate(zip(*columns, strict=True), 1)]
+    yield Artifact("by_rank.csv", "\n".join(["rank,teacher,mean_target,table", *lines, ""]).encode(), "text/csv")
+    yield Artifact("table.safetensors", bench.exported(finished.params))

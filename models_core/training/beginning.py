@@ -47,19 +47,27 @@ def choose_tokenizer(choice: AnyTokenizer, resume: Checkpoint | None, texts: lis
             return tokenizers.load(form, weights.below_models(path, "tokenizer.path").read_bytes())
 
 
-def begin(start: AnyStart, chosen: DecoderConfig | None, fallback: DecoderConfig, tokenizer: Tokenizer) -> Beginning:
+def begin(
+    start: AnyStart,
+    chosen: DecoderConfig | None,
+    fallback: DecoderConfig,
+    tokenizer: Tokenizer,
+    *,
+    field: str = "start",
+) -> Beginning:
     """The weights that `start` asks for, checked against the tokenizer before any step.
 
     chosen: sizes that the spec insists on, None where it leaves them open; fallback: those of fresh weights then.
+    field: of the spec, which errors name.
     Raises SpecInvalid, TokenizerMismatch, and what `training.weights` raises.
     """
     config = fallback if chosen is None else chosen
     if isinstance(start, FromWeights):
-        given = weights.from_file(weights.below_models(start.path, "start.path"))
+        given = weights.from_file(weights.below_models(start.path, f"{field}.path"))
         tokenizers.require_same(tokenizer, given.tokenizer, start.path)
-        return Beginning(config, given.rows, given.arrays)
+        return Beginning(given.config if chosen is None else config, given.rows, given.arrays)
     if isinstance(start, FromCheckpoint):
-        folder = weights.below_models(start.path, "start.path", folder=True)
+        folder = weights.below_models(start.path, f"{field}.path", folder=True)
         arrays, what = weights.from_checkpoint(folder)
         if chosen is not None and chosen != what.config:
             raise SpecInvalid(

@@ -70,11 +70,17 @@ def resumes(ctx: Context, name: str) -> bool:
     return ctx.resume is not None and ctx.resume.state.get("phase") == name
 
 
-def is_past(ctx: Context, name: str, order: tuple[str, ...]) -> bool:
-    """Whether the run continues in a phase after this one; `order` names all phases in turn."""
-    if ctx.resume is None:
-        return False
-    return order.index(str(ctx.resume.state["phase"])) > order.index(name)
+def learnt(
+    phase: Phase, ctx: Context, pacing: Pacing, state: Any, restored: Callable[..., Any]
+) -> Generator[Event, None, Any]:
+    """The model of a run's first phase: of the checkpoint when the run is past it, else trained.
+
+    restored(arrays, state, prefix): the model that a checkpoint keeps under the phase's name. None after a stop.
+    """
+    if ctx.resume is not None and not resumes(ctx, phase.name):
+        return restored(ctx.resume.arrays, state, f"{phase.name}.")
+    trained = yield from train(phase, ctx, pacing, state)
+    return None if trained is None else trained.params
 
 
 def train(phase: Phase, ctx: Context, pacing: Pacing, state: Any) -> Generator[Event, None, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,21 +23,22 @@ from models_core.training.evaluation import build_evaluation
 from models_core.training.phases import Phase
 from models_core.training.step import TrainState, compile_step, start
 
-METRICS = {"loss": "teacher/loss", "grad_norm": "optim/grad_norm"}
+METRICS = {"nll": "teacher/loss", "grad_norm": "optim/grad_norm"}
 
 
-def next_token_losses(params: Any, config: DecoderConfig, rows: jax.Array) -> jax.Array:
-    """-log probability of every token after a row's first, [batch, length]."""
-    logits = decoder.apply(params, config, rows[:, :-1]).astype(jnp.float32)
+def next_token_losses(params: Any, config: DecoderConfig, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """-log probability of every token after a row's first, [batch, length]; and the experts' auxiliary losses, or 0."""
+    run = decoder.run(params, config, decoder.embed(params, config, rows[:, :-1]))
+    logits = decoder.unembed(params, run.x, config.logit_soft_cap).astype(jnp.float32)
     losses: Array = optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:])
-    return losses
+    return losses, jnp.float32(0) if run.routing is None else run.routing.loss()
 
 
 def text_evaluation(config: DecoderConfig, key: str, rows: np.ndarray) -> Callable[[Any], dict[str, float]]:
     """`evaluate(params)`: the mean loss per token of rows, under `key`."""
 
     def sums(params: Any, batch: jax.Array, valid: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        losses = next_token_losses(params, config, batch)
+        losses, _ = next_token_losses(params, config.dropless, batch)
         return {key: jnp.sum(losses * valid[:, None])}, jnp.sum(valid) * losses.shape[1]
 
     evaluate = build_evaluation(sums, batch_size=64)
@@ -64,7 +65,9 @@ def teacher_phase(
     state = start(decoder.init(key, config, rows), transformation)
 
     def loss(params: Any, batch: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return jnp.mean(next_token_losses(params, config, batch)), {}
+        losses, auxiliary = next_token_losses(params, config, batch)
+        nll = jnp.mean(losses)
+        return nll + auxiliary, {"nll": nll}
 
     step = compile_step(loss, transformation, state, jnp.asarray(train[order.at(0)]))
     phase = Phase(
@@ -79,6 +82,15 @@ def teacher_phase(
         kept=kept,
     )
     return phase, state
+
+
+def weights_identity(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over a model's weights by name, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}\n{array.dtype.str}\n{array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def training_identity(**facts: Any) -> str:

@@ -36,5 +36,11 @@ def _int4(weights: torch.Tensor, block: int) -> torch.Tensor:
 
 
 def rounded_parameters(model: torch.nn.Module, kind: Format) -> dict[str, torch.Tensor]:
-    """Every parameter by name, matrices rounded; norms stay."""
-    return {name: rounded(p, kind) if p.ndim == 2 else p for name, p in model.named_parameters()}
+    """Every parameter by name, matrices rounded; norms and routers stay. Experts are (expert, inputs, outputs)."""
+
+    def held(name: str, parameter: torch.Tensor) -> torch.Tensor:
+        if parameter.ndim == 3:
+            return torch.stack([rounded(expert.T, kind).T for expert in parameter])
+        return rounded(parameter, kind) if parameter.ndim == 2 and not name.endswith("router") else parameter
+
+    return {name: held(name, parameter) for name, parameter in model.named_parameters()}

@@ -11,6 +11,7 @@ import torch
 
 from models_core.distill.options import Gumbel, Sampled, SampledUnique, Sparse, TopK
 from models_core.errors import SpecInvalid
+from models_core.nn.torch.arrays import to_tensor
 
 
 class SparseTargets(NamedTuple):
@@ -23,7 +24,7 @@ class SparseTargets(NamedTuple):
 
 def slots(ids: Any, values: Any, tail: Any) -> SparseTargets:
     """Targets from numpy arrays."""
-    return SparseTargets(*(torch.as_tensor(part) for part in (ids, values, tail)))
+    return SparseTargets(*(to_tensor(part) for part in (ids, values, tail)))
 
 
 def draw(
@@ -41,7 +42,7 @@ def draw(
         case Sampled() | SampledUnique():
             ids, counts = _with_replacement(generator, log_p, options.k)
             if isinstance(options, Sampled):
-                return SparseTargets(ids, counts, torch.zeros(ids.shape[:-1]))
+                return SparseTargets(ids, counts, torch.zeros(ids.shape[:-1], device=ids.device))
             used = counts > 0
         case _:
             noise = torch.zeros_like(log_p)
@@ -70,7 +71,7 @@ def _with_replacement(generator: torch.Generator, log_p: torch.Tensor, k: int) -
 def probabilities(options: Sparse, targets: SparseTargets) -> tuple[torch.Tensor, torch.Tensor]:
     """The weights of the slots and of everything else; together they sum to 1."""
     if isinstance(options, Sampled):
-        return targets.values.float() / options.k, torch.zeros(targets.tail.shape)
+        return targets.values.float() / options.k, torch.zeros_like(targets.tail, dtype=torch.float32)
     weights, tail = targets.values.float().exp(), targets.tail.float()
     if getattr(options, "missing", "zero") == "zero":
         tail = torch.zeros_like(tail)
@@ -109,3 +110,14 @@ def sparse_tokens(
             term = log_tail - others.log() - ((scaled - norm[:, None]).sum(dim=-1) - log_q.sum(dim=-1)) / others
         value = value + torch.where(some, tail * term, torch.zeros_like(tail))
     return value * temperature**2 if t_squared else value
+
+
+def dense(options: Sparse, targets: SparseTargets, vocabulary: int) -> torch.Tensor:
+    """The distribution that the student is asked for, written out; mass in a rest bucket is spread evenly."""
+    weights, tail = probabilities(options, targets)
+    ids = targets.ids.long()
+    spread = torch.zeros(len(ids), vocabulary, device=ids.device)
+    # Unused slots have id 0 and weight 0, as a used one with id 0 may have as well: the larger decides.
+    inside = spread.scatter_reduce(-1, ids, (weights > 0).float(), "amax")
+    count = (1 - inside).sum(dim=-1, keepdim=True).clamp(min=1)
+    return spread.scatter_add(-1, ids, weights) + (1 - inside) * tail[:, None] / count

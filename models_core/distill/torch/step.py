@@ -1,6 +1,6 @@
 """One distillation step of the PyTorch decoder: the loss of `models_core.distill.objective`, backward, update.
 
-    loss = (1 - w) hard + w soft + features.weight distance, each a mean over valid tokens
+    loss = (1 - w) hard + w soft + features.weight distance + the experts' losses, each a mean over valid tokens
 
 Micro-batches are weighed by their tokens, so that they give the gradient of the whole batch.
 """
@@ -18,6 +18,7 @@ from models_core.distill.torch import features as feature_matching
 from models_core.distill.torch import losses, quantise, sparse
 from models_core.distill.torch.sparse import SparseTargets
 from models_core.nn.torch.decoder import Decoder
+from models_core.nn.torch.moe import Routing, stacked
 
 _PLAIN = ForwardKL(t_squared=False)
 
@@ -30,11 +31,14 @@ class Student(torch.nn.Module):
         self.decoder = decoder
         self.projections = torch.nn.ParameterList(torch.nn.Parameter(p) for p in projections)
 
-    def forward(self, inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Residual stream by layer, normalised output (batch, time, D), and the embedding that it was computed with."""
+    def forward(self, inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, Routing | None]:
+        """Residual stream by layer, normalised output (batch, time, D), the embedding that it was computed with, and
+        what the experts' routers did.
+        """
         decoder = self.decoder
-        states = decoder.run(decoder.embed(inputs))
-        return states, decoder.final_norm(states[-1]), decoder.embedding
+        routing: list[Routing] = []
+        states = decoder.run(decoder.embed(inputs), routing=routing)
+        return states, decoder.final_norm(states[-1]), decoder.embedding, stacked(routing)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Objective:
         teacher_rows: what the teacher reads, where its ids are others.
         """
         given = {} if self.quantise is None else quantise.rounded_parameters(student, self.quantise)
-        states, x, embedding = torch.func.functional_call(student, given, (rows[:, :-1],))
+        states, x, embedding, routing = torch.func.functional_call(student, given, (rows[:, :-1],))
         tokens = [x, rows[:, 1:], valid]
         soft = not isinstance(self.divergence, HardLabels) and (teacher is not None or targets is not None)
         distance = None
@@ -123,6 +127,9 @@ class Objective:
             loss = (1 - weight) * loss + weight * sums["soft_loss"]
         if distance is not None and self.features is not None:
             loss, sums["feature_loss"] = loss + self.features.weight * distance, distance
+        if routing is not None:
+            sums["router_loss"] = routing.loss() * valid.sum()
+            loss = loss + sums["router_loss"]
         return loss, sums
 
     def _token_sums(

@@ -1,13 +1,18 @@
-"""Arrays between numpy and PyTorch without changing a bit, bfloat16 included."""
+"""Arrays between numpy and PyTorch without changing a bit, bfloat16 included; one by one, or by a module's names."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from models_core.errors import CheckpointInvalid
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def to_tensor(array: Any) -> Tensor:
@@ -24,3 +29,26 @@ def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
     if held.dtype == torch.bfloat16:
         return np.array(held.view(torch.int16).numpy()).view(ml_dtypes.bfloat16)
     return np.array(held.numpy())
+
+
+@torch.no_grad()
+def load_named(module: M, arrays: Mapping[str, Any]) -> M:
+    """Give every parameter the array of its name; returns the module.
+
+    For modules whose names and layouts are those of a parameter tree of `nn`, as `training.snapshot.to_arrays` names
+    it. Raises CheckpointInvalid that names what is missing, surplus, or of another shape.
+    """
+    parameters = dict(module.named_parameters())
+    for name in sorted(set(arrays) ^ set(parameters)):
+        raise CheckpointInvalid(f"The array {name} is {'not expected' if name in arrays else 'missing'} here.")
+    for name, parameter in parameters.items():
+        value = to_tensor(arrays[name])
+        if value.shape != parameter.shape:
+            raise CheckpointInvalid(f"The array {name} is {list(value.shape)}, expected {list(parameter.shape)}.")
+        parameter.copy_(value)
+    return module
+
+
+def named(module: nn.Module, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:
+    """The inverse: every parameter by its name."""
+    return {prefix + name: to_numpy(parameter) for name, parameter in module.named_parameters()}

@@ -1,10 +1,10 @@
 """Distillation of a small decoder from a larger one.
 
-Trains a byte-level decoder (the teacher) on the Python standard library's source, then a smaller one (the student) on
-the same text, towards the teacher's distribution (whole, or in a few entries a token, live or from a cache), on text
-that one of them writes, or on the text alone: the baseline, which needs no teacher and skips its phase. In JAX or
-PyTorch, from the same weights and batches. Steps count through both phases; `train/tokens` and `train/flops` count the
-student's phase alone and so compare runs.
+Trains a decoder (the teacher) on a text, the Python standard library's source byte by byte unless another is chosen, or
+takes one that is there already; then a smaller one (the student) on the same text, towards the teacher's distribution
+(whole, or in a few entries a token, live or from a cache), on text that one of them writes, or on the text alone: the
+baseline, which needs no teacher and skips its phase. In JAX or PyTorch, from the same weights and batches. Steps count
+through both phases; `train/tokens` and `train/flops` count the student's phase alone and so compare runs.
 """
 
 from __future__ import annotations
@@ -12,37 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from models_core.benches.measures import STUDENT_METRICS, TEACHER_METRICS, TEXT_METRICS
+from models_core.benches.on_text import LARGER, SAMPLE_TOKENS, VALIDATION_BYTES, OnText
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.distill.options import ForwardKL, HardLabels, Sparse
 from models_core.events import Artifact, Context, Event, Log, Metric
-from models_core.recipes.distillation.spec import TEACHER, Spec
+from models_core.recipes.distillation.spec import Spec
 
-VERSION = "3"
+VERSION = "4"
 FAMILY = "distillation"
-VALIDATION_BYTES = 40_000
-# What decides the weights of the teacher, beside seed and text: the recipe teacher_cache has the same fields.
-TEACHER_FIELDS = (
-    "teacher",
-    "teacher_padding",
-    "teacher_steps",
-    "warmup_steps",
-    "optimizer",
-    "batch_size",
-    "length",
-    "train_bytes",
-)
-SAMPLE_PROMPT = "def "
-SAMPLE_TOKENS = 200
-STUDENT_METRICS = {
-    "loss": "train/loss",
-    "hard_loss": "train/hard_loss",
-    "soft_loss": "train/soft_loss",
-    "feature_loss": "train/feature_loss",
-    "forward_kl": "distill/forward_kl",
-    "teacher_loss": "distill/teacher_loss",
-    "grad_norm": "optim/grad_norm",
-}
-
 EXAMPLES = (
     Example("Forward KL into a student of half the width", Spec(), cost_s=24),
     Example("The same student on the text alone", Spec(distillation=HardLabels()), cost_s=12),
@@ -54,8 +32,8 @@ EXAMPLES = (
     Example("The first one in PyTorch", Spec(framework="torch"), cost_s=30),
 )
 
-SMALL = TEACHER.model_dump(mode="json") | {"d_model": 48, "d_ff": 144}
-LARGE = TEACHER.model_dump(mode="json") | {"d_model": 128, "d_ff": 384}
+SMALL = LARGER.model_dump(mode="json") | {"d_model": 48, "d_ff": 144}
+LARGE = LARGER.model_dump(mode="json") | {"d_model": 128, "d_ff": 384}
 
 TEMPLATES = (
     StudyTemplate(
@@ -121,7 +99,7 @@ TEMPLATES = (
             "8-bit floats": {"quantise": "float8"},
         },
         spec={
-            "student": TEACHER.model_dump(mode="json"),
+            "student": LARGER.model_dump(mode="json"),
             "student_start": "teacher",
             # A student that equals its teacher has gradients of rounding alone; the usual eps would scale them up.
             # At a rate of 0.01 the arm without rounding drifts away from its teacher.
@@ -150,113 +128,77 @@ TEMPLATES = (
 )
 
 METRICS = (
-    MetricInfo("eval/nll", "nats/token", "min", "Student's loss on held-out files, a token is a byte.", primary=True),
-    MetricInfo("eval/accuracy", "", "max", "Share of held-out tokens that the student ranks first."),
-    MetricInfo("eval/calibration_error", "", "min", "Expected calibration error on held-out files, in 15 bins."),
-    MetricInfo("train/loss", "nats/token", "min", "What the student minimises."),
+    *TEXT_METRICS,
+    *TEACHER_METRICS,
     MetricInfo("train/hard_loss", "nats/token", "min", "Student's loss on the tokens it was trained on."),
-    MetricInfo("train/soft_loss", "nats/token", "min", "Student's loss towards the teacher, at the temperature."),
     MetricInfo("train/feature_loss", "", "min", "Distance of the matched inner states."),
-    MetricInfo("distill/forward_kl", "nats/token", "min", "KL(teacher || student) at temperature 1."),
-    MetricInfo("distill/teacher_loss", "nats/token", None, "Teacher's own loss on the student's batch."),
-    MetricInfo("distill/weight", "", None, "Weight of the teacher."),
-    MetricInfo("distill/taught_batches", "", None, "Batches so far for which the teacher was asked."),
-    MetricInfo("distill/own_batches", "", None, "Batches so far that the student wrote itself."),
-    MetricInfo("train/tokens", "tokens", None, "Tokens the student has learnt from."),
     MetricInfo("train/flops", "FLOP", None, "Student's phase, the teacher's forward passes included."),
+    MetricInfo("distill/own_batches", "", None, "Batches so far that the student wrote itself."),
     MetricInfo("student/bytes", "bytes", "min", "Student's size: 16 bits a number, matrices as quantised."),
     *(
         MetricInfo(f"rounded/{what}_{form}", unit, "min", f"{words} in {form}, rounded after training without.")
         for form in ("int4_channel", "int4_block", "float8")
         for what, unit, words in (("nll", "nats/token", "Held-out loss"), ("bytes", "bytes", "Size"))
     ),
-    MetricInfo("teacher/loss", "nats/token", "min", "Teacher's loss on the training text."),
-    MetricInfo("teacher/eval_nll", "nats/token", "min", "Teacher's loss on held-out files."),
-    MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient of the model in training."),
-    MetricInfo("perf/tokens_per_s", "tokens/s", "max", "Training tokens a second, evaluation left out."),
 )
 
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train the teacher, distil, evaluate; see the module's docstring."""
-    import numpy as np
-
     from models_core import benches
     from models_core.data import stdlib_text
-    from models_core.data.order import BatchOrder
     from models_core.distill.plan import FORMATS, Assignment
-    from models_core.distill.targets import describe, open_cache
-    from models_core.training import phases, teachers
+    from models_core.distill.targets import open_cache
+    from models_core.distill.vocabularies import check_tokenizers
+    from models_core.training import phases
     from models_core.training.pacing import Pacing
 
     bench, device = benches.bench(spec.framework, ctx.seed, ctx.cache_dir)
     yield Log(device)
-    text = stdlib_text.load(length=spec.length, train_bytes=spec.train_bytes, validation_bytes=VALIDATION_BYTES)
-    needs_teacher, soft, vocabulary = spec.needs_teacher, spec.distillation, stdlib_text.VOCABULARY
-    teacher_steps = spec.teacher_steps if needs_teacher else 0
+    given = OnText(bench, spec, seed=ctx.seed, validation_bytes=VALIDATION_BYTES)
+    text, vocabulary, soft = given.text, given.vocabulary, spec.distillation
+    check_tokenizers("bytes", spec.student_tokenizer, soft)
+    teacher_steps = given.teacher_steps if spec.needs_teacher else 0
     pacing = Pacing(teacher_steps + spec.student_steps, spec.eval_every, spec.checkpoint_every)
-    order = BatchOrder(ctx.seed, len(text.train), spec.batch_size)
-    teacher_rows = vocabulary + spec.teacher_padding
     own_vocabulary = vocabulary if spec.student_tokenizer == "bytes" else stdlib_text.ASCII_VOCABULARY
-    own_rows = own_vocabulary + spec.student_padding
-    counts = [spec.teacher.parameter_count(teacher_rows), spec.student.parameter_count(own_rows)]
+    own_rows, config, teachers = own_vocabulary + spec.student_padding, spec.student, given.beginning
+    if spec.student_start == "teacher":
+        own_rows, config = teachers.rows, teachers.config
+    counts = [teachers.config.parameter_count(teachers.rows), config.parameter_count(own_rows)]
     yield Log(
         f"Teacher {counts[0]:,} parameters, student {counts[1]:,}; {len(text.train):,} sequences of {spec.length} "
-        f"bytes from text {text.fingerprint[:12]}."
+        f"tokens from text {text.fingerprint[:12]}."
     )
 
     teacher = None
-    if needs_teacher:
-        phase, state = bench.teacher_phase(
-            spec.teacher,
-            spec.optimizer,
-            rows=teacher_rows,
-            steps=spec.teacher_steps,
-            warmup_steps=spec.warmup_steps,
-            train=text.train,
-            validation=text.validation,
-            order=order,
-        )
-        if phases.is_past(ctx, "teacher", ("teacher", "student")) and ctx.resume is not None:
-            teacher = bench.restored(ctx.resume.arrays, state, "teacher.")
-        else:
-            trained = yield from phases.train(phase, ctx, pacing, state)
-            if trained is None:
-                return
-            teacher = trained.params
+    if spec.needs_teacher:
+        teacher = yield from given.learnt_teacher(ctx, pacing)
+        if teacher is None:
+            return
     kept = bench.arrays(teacher, "teacher.")
 
     sparse = spec.targets if isinstance(spec.targets, Sparse) else None
     targets: Any = None
     if sparse is not None and isinstance(soft, ForwardKL):
         if sparse.cached:
-            facts = spec.model_dump(mode="json", include=set(TEACHER_FIELDS))
-            description = describe(
-                sparse,
-                teacher=teachers.training_identity(**facts, seed=ctx.seed, text=text.fingerprint),
-                tokenizer="bytes",
-                data=text.fingerprint,
-                order=order,
-                seed=ctx.seed,
-                temperature=soft.temperature,
-                vocabulary=vocabulary,
-                batch_size=spec.batch_size,
-                length=spec.length,
-                steps=spec.student_steps,
-            )
-            reader = open_cache(ctx.cache_dir, description)
+            # A cache of the own framework, whose teacher is the same to the last bit, or else of the other one.
+            found = [
+                given.targets_description(framework, sparse, temperature=soft.temperature, steps=spec.student_steps)
+                for framework in sorted(("jax", "torch"), key=lambda name: name != spec.framework)
+            ]
+            reader = open_cache(ctx.cache_dir, *found)
             yield Log(f"Targets from a cache of {reader.manifest.bytes_per_token():.1f} bytes a token.")
             targets = lambda rows, index: reader.at(index)  # noqa: E731
         else:
-            draw = bench.draw(sparse, spec.teacher, vocabulary=vocabulary, temperature=soft.temperature)
+            draw = bench.draw(sparse, teachers.config, vocabulary=vocabulary, temperature=soft.temperature)
             targets = lambda rows, index: draw(teacher, rows, index)  # noqa: E731
 
     kind = None if spec.quantise == "none" else spec.quantise
     lessons, state = bench.lessons(
         Assignment(
             divergence=soft,
-            student=spec.student,
-            teacher=spec.teacher,
+            student=config,
+            teacher=teachers.config,
             teacher_model=teacher,
             own_rows=own_rows,
             optimizer=spec.optimizer,
@@ -264,7 +206,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             steps=spec.student_steps,
             schedule=spec.schedule,
             # Both phases, and runs without a teacher, see the same batches in the same order.
-            rows=lambda index: text.train[order.at(index)],
+            rows=given.rows,
             vocabulary=vocabulary,
             seed=ctx.seed,
             sequences=spec.sequences,
@@ -280,7 +222,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         )
     )
     validation = text.validation if spec.student_tokenizer == "bytes" else stdlib_text.as_ascii(text.validation)
-    evaluate, size = bench.evaluation(spec.student, validation), bench.bytes_of(state.params, kind)
+    evaluate, size = bench.evaluation(config, validation), bench.bytes_of(state.params, kind)
     finished = yield from phases.train(
         phases.Phase(
             name="student",
@@ -308,12 +250,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             rounded[f"rounded/bytes_{form}"] = bench.bytes_of(finished.params, form)
         yield Metric(pacing.steps, rounded)
 
-    prompt = stdlib_text.encode(SAMPLE_PROMPT.encode())[:-1]
     student = bench.student(finished.params, kind)
-    writers = [("sample.txt", student, spec.student)]
+    yield from given.written("sample.txt", student, config, SAMPLE_TOKENS)
     if teacher is not None:
-        writers.append(("teacher_sample.txt", teacher, spec.teacher))
-    for name, model, config in writers:
-        written = bench.write(model, config, prompt, count=SAMPLE_TOKENS, temperature=0.8)
-        yield Artifact(name, stdlib_text.decode(np.asarray(written)).encode(), "text/plain; charset=utf-8")
+        yield from given.written("teacher_sample.txt", teacher, teachers.config, SAMPLE_TOKENS)
     yield Artifact("student.safetensors", bench.exported(student))

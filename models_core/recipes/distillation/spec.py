@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
+from models_core.benches.on_text import LARGER, SMALLER
+from models_core.data.corpora import AnyCorpus
+from models_core.data.tokenizer_choice import Bytes, FixedTokenizer
 from models_core.distill.options import (
     Constant,
     Dense,
@@ -22,24 +27,17 @@ from models_core.distill.options import (
     WeightSchedule,
 )
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.start import AnyStart, Fresh
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
 from models_core.spec import field, refuse
-from models_core.training.options import torch_optimizers
-
-TEACHER = DecoderConfig(
-    n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=24, d_ff=192, window=24, global_every=2
-)
-STUDENT = DecoderConfig(
-    n_layers=2, d_model=32, n_heads=2, n_kv_heads=1, head_dim=24, d_ff=96, window=24, global_every=2
-)
 
 
 class Spec(BaseSpec):
     """A teacher, a student, and how one learns from the other."""
 
-    framework: Literal["jax", "torch"] = field("jax", title="Framework", help="What computes.", section="Task")
+    framework: fields.Framework = fields.framework_field()
     distillation: Objective = field(
         ForwardKL(), title="Distillation", help="What the student learns from.", section="Task"
     )
@@ -58,46 +56,18 @@ class Spec(BaseSpec):
     student_tokenizer: Literal["bytes", "ascii"] = field(
         "bytes",
         title="Student's tokenizer",
-        help="The teacher's is bytes; ascii has one id for all bytes above 127, so ids do not agree.",
+        help="The teacher's own; or ascii, with one id for all bytes above 127, so that ids do not agree.",
         section="Task",
         advanced=True,
     )
-    length: int = field(
-        64, title="Sequence length", help="Tokens of context.", unit="tokens", ge=8, le=8192, section="Task"
-    )
-    train_bytes: int = field(
-        1_000_000,
-        title="Training text",
-        help="How much source text to learn from.",
-        unit="bytes",
-        ge=10_000,
-        le=20_000_000,
-        format="bytes",
-        section="Task",
-        advanced=True,
-    )
-    teacher: DecoderConfig = field(TEACHER, title="Teacher", help="The larger model.", section="Model")
-    student: DecoderConfig = field(STUDENT, title="Student", help="The smaller model.", section="Model")
-    teacher_padding: int = field(
-        0,
-        title="Teacher's padding",
-        help="Embedding rows that no token uses.",
-        unit="rows",
-        ge=0,
-        le=65536,
-        section="Model",
-        advanced=True,
-    )
-    student_padding: int = field(
-        0,
-        title="Student's padding",
-        help="Embedding rows that no token uses.",
-        unit="rows",
-        ge=0,
-        le=65536,
-        section="Model",
-        advanced=True,
-    )
+    length: int = fields.length_field()
+    data: AnyCorpus = fields.data_field()
+    train_bytes: int = fields.train_bytes_field()
+    tokenizer: FixedTokenizer = fields.tokenizer_field()
+    teacher: DecoderConfig = field(LARGER, title="Teacher", help="The larger model.", section="Model")
+    student: DecoderConfig = field(SMALLER, title="Student", help="The smaller model.", section="Model")
+    teacher_padding: int = fields.padding_field("Teacher")
+    student_padding: int = fields.padding_field("Student")
     quantise: Literal["none", "int4_channel", "int4_block", "float8"] = field(
         "none",
         title="Quantise",
@@ -112,24 +82,12 @@ class Spec(BaseSpec):
         section="Model",
         advanced=True,
     )
+    teacher_start: AnyStart = fields.teacher_start_field()
     optimizer: AnyOptimizer = field(Adam(lr=0.01), title="Optimizer", help="For both models.", section="Optimizer")
-    warmup_steps: int = field(
-        20,
-        title="Warm-up",
-        help="Steps over which each model's learning rate rises.",
-        unit="steps",
-        ge=0,
-        section="Optimizer",
-    )
-    teacher_steps: int = field(
-        120, title="Teacher steps", help="Updates of the teacher.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    student_steps: int = field(
-        120, title="Student steps", help="Updates of the student.", unit="steps", ge=1, le=1_000_000, section="Budget"
-    )
-    batch_size: int = field(
-        16, title="Batch size", help="Sequences in one update.", unit="sequences", ge=1, le=4096, section="Budget"
-    )
+    warmup_steps: int = fields.warmup_field(20, "Steps over which each model's learning rate rises.")
+    teacher_steps: int = fields.steps_field(120, "Teacher steps", "Updates of the teacher.")
+    student_steps: int = fields.steps_field(120, "Student steps", "Updates of the student.")
+    batch_size: int = fields.batch_field(16, "Sequences in one update.", "sequences", 4096)
     micro_batch: int = field(
         0,
         title="Micro-batch",
@@ -148,25 +106,16 @@ class Spec(BaseSpec):
         section="Budget",
         advanced=True,
     )
-    eval_every: int = field(
-        40,
-        title="Evaluate every",
-        help="Steps between evaluations on held-out files.",
-        unit="steps",
-        ge=1,
-        section="Budget",
-    )
-    checkpoint_every: int = field(
-        200, title="Checkpoint every", help="0: only when stopped.", unit="steps", ge=0, section="Budget", advanced=True
-    )
+    eval_every: int = fields.eval_every_field(40, "Steps between evaluations on held-out files.")
+    checkpoint_every: int = fields.checkpoint_every_field(200)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.warmup_steps >= min(self.teacher_steps, self.student_steps):
-            refuse("warmup_steps", "Must be below the steps of the teacher and of the student.")
-        rows = self.train_bytes // self.length
-        if self.batch_size > rows:
-            refuse("batch_size", f"The training text gives only about {rows} sequences of this length.")
+        fields.check_warmup(self)
+        fields.check_rows(self)
+        fields.check_optimizer(self)
+        if self.student.n_experts and self.micro_batch and self.batch_size % self.micro_batch:
+            refuse("micro_batch", "Must divide the batch: routers are judged by whole micro-batches.")
         if not isinstance(self.sequences, FromText) and self.sequences.prompt >= self.length:
             refuse("sequences.prompt", f"Must be below the {self.length} tokens of a sequence.")
         return self
@@ -183,11 +132,14 @@ class Spec(BaseSpec):
         if self.features is not None:
             if sparse or not soft:
                 refuse("features", "Needs the live teacher of a dense objective.")
-            if any(s > self.student.n_layers or t > self.teacher.n_layers for s, t in self.features.layers):
+            last = self.teacher.n_layers if isinstance(self.teacher_start, Fresh) else math.inf
+            if any(s > self.student.n_layers or t > last for s, t in self.features.layers):
                 refuse("features.layers", "Names a layer that there is not.")
         if self.quantise != "none" and not isinstance(self.sequences, FromText):
             refuse("quantise", "Sequences that are written while training need the student as it is.")
         if self.student_tokenizer != "bytes":
+            if not isinstance(self.tokenizer, Bytes):
+                refuse("student_tokenizer", "Only the teacher whose tokens are bytes has a student with others.")
             if soft and not isinstance(self.distillation, Mapped):
                 refuse(
                     "student_tokenizer",
@@ -202,19 +154,11 @@ class Spec(BaseSpec):
         if self.student_start == "teacher":
             if not self.needs_teacher:
                 refuse("student_start", "No teacher is trained in this run.")
-            if self.student != self.teacher or self.student_tokenizer != "bytes":
+            trained = isinstance(self.teacher_start, Fresh)
+            if (trained and self.student != self.teacher) or self.student_tokenizer != "bytes":
                 refuse("student_start", "The student must have the teacher's sizes and tokenizer.")
             if self.student_padding != self.teacher_padding:
                 refuse("student_padding", "The student must have the teacher's rows.")
-        return self
-
-    @model_validator(mode="after")
-    def _has_it(self) -> Self:
-        if self.framework == "torch":
-            if self.optimizer.kind not in torch_optimizers():
-                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
-            if self.teacher.n_experts or self.student.n_experts:
-                refuse("teacher.n_experts" if self.teacher.n_experts else "student.n_experts", "With JAX only.")
         return self
 
     @property

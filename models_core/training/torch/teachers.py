@@ -65,11 +65,21 @@ def fresh(key: jax.Array, config: DecoderConfig, rows: int) -> Decoder:
     return Decoder(config, rows).load_tree(jax.device_get(decoder.init(key, config, rows))).to(device())
 
 
-def next_token_losses(model: Decoder, rows: torch.Tensor) -> torch.Tensor:
-    """-log probability of every token after a row's first, [batch, length]."""
-    logits = model(rows[:, :-1]).float()
+def dropless(model: Decoder) -> Decoder:
+    """The model with room for every token in its experts, see `DecoderConfig.dropless`; the same parameters."""
+    if model.config.expert_capacity is None:
+        return model
+    roomy = Decoder(model.config.dropless, model.embedding.shape[0], device="meta")
+    roomy.load_state_dict({name: value.detach() for name, value in model.state_dict().items()}, assign=True)
+    return roomy.requires_grad_(False)
+
+
+def next_token_losses(model: Decoder, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """-log probability of every token after a row's first, [batch, length]; and the experts' auxiliary losses, or 0."""
+    x, routing = model.routed_trunk(rows[:, :-1])
+    logits = model.unembed(x).float()
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
-    return losses.view(rows.shape[0], -1)
+    return losses.view(rows.shape[0], -1), 0.0 if routing is None else routing.loss()
 
 
 def placed(rows: np.ndarray) -> torch.Tensor:
@@ -82,9 +92,9 @@ def text_evaluation(key: str, rows: np.ndarray) -> Callable[[Decoder], dict[str,
 
     @torch.no_grad()
     def evaluate(model: Decoder) -> dict[str, float]:
-        total = 0.0
+        total, model = 0.0, dropless(model)
         for begin in range(0, len(rows), ROWS_AT_ONCE):
-            total += float(next_token_losses(model, placed(rows[begin : begin + ROWS_AT_ONCE])).sum())
+            total += float(next_token_losses(model, placed(rows[begin : begin + ROWS_AT_ONCE]))[0].sum())
         return {key: total / (len(rows) * (rows.shape[1] - 1))}
 
     return evaluate
@@ -108,8 +118,9 @@ def teacher_phase(
 
     def sums(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         assert isinstance(model, Decoder)
-        losses = next_token_losses(model, batch["rows"])
-        return losses.sum(), torch.tensor(float(losses.numel()), device=losses.device), {}
+        losses, auxiliary = next_token_losses(model, batch["rows"])
+        nll, count = losses.sum(), losses.numel()
+        return nll + auxiliary * count, torch.tensor(float(count), device=losses.device), {"nll": nll}
 
     def advance(state: State, index: int) -> tuple[State, dict[str, float]]:
         return state, state.loop.step([{"rows": placed(train[order.at(index)])}])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models_core import optim
+from models_core.benches.torch_lessons import Lessons as TorchLessons
 from models_core.catalog import recipe
 from models_core.data import stdlib_text
 from models_core.distill import flops, salt, schedules, sparse
@@ -27,6 +28,7 @@ from models_core.distill.options import (
     StepWeight,
     TopK,
 )
+from models_core.distill.plan import Assignment
 from models_core.distill.targets import as_batch
 from models_core.distill.torch import sparse as torch_sparse
 from models_core.distill.torch import step as torch_step
@@ -101,6 +103,42 @@ def test_the_teacher_is_not_asked_after_the_switch_and_the_optimizer_runs_throug
     assert flops[0] == flops[1] > flops[2] == flops[3]
 
 
+def test_in_pytorch_the_teacher_is_not_asked_after_the_switch_and_the_optimizer_runs_through() -> None:
+    teacher, student = (Decoder(CONFIG, VOCABULARY).load_tree(jax.device_get(model(seed))) for seed in (1, 2))
+    calls: list[int] = []
+    teacher.embedding.requires_grad_(False)
+    teacher.layers[0].register_forward_hook(lambda *_: calls.append(len(calls)))
+    lessons = TorchLessons(
+        Assignment(
+            divergence=ForwardKL(),
+            student=CONFIG,
+            teacher=CONFIG,
+            teacher_model=teacher,
+            own_rows=VOCABULARY,
+            optimizer=Adam(lr=0.01),
+            warmup_steps=0,
+            steps=STEPS,
+            schedule=StepWeight(until=0.5),
+            rows=lambda index: ROWS[index],
+            vocabulary=VOCABULARY,
+            seed=0,
+        )
+    )
+    state = lessons.start(torch_step.Student(student))
+    asked, rates, moments = [], [], []
+    for index in range(STEPS):
+        before = len(calls)
+        state, numbers = lessons.advance(state, index)
+        asked.append(len(calls) - before)
+        assert ("soft_loss" in numbers) == (index < 2)
+        rates.append(state.loop.optimizer.param_groups[0]["lr"])
+        moments.append({int(slots["step"]) for slots in state.loop.optimizer.state.values()})
+    assert asked == [1, 1, 0, 0]
+    # One schedule over all steps, and one state: nothing starts anew at the switch.
+    np.testing.assert_allclose(rates, [0.01 * 0.5 * (1 + np.cos(np.pi * step / STEPS)) for step in range(STEPS)])
+    assert moments == [{1}, {2}, {3}, {4}]
+
+
 @pytest.mark.parametrize(
     ("schedule", "weights"),
     [
@@ -172,6 +210,37 @@ def test_sparse_targets_and_an_update_agree_with_pytorch() -> None:
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
         student.tree(),
         jax.device_get(state.params["model"]),
+    )
+
+
+def test_experts_auxiliary_losses_are_minimised_along_in_both_frameworks() -> None:
+    config = CONFIG.model_copy(update={"n_experts": 3, "expert_capacity": 1.0})
+    start = decoder.init(jax.random.key(4), config, VOCABULARY)
+    batch = {"rows": jnp.asarray(ROWS[0]), "valid": jnp.ones((3, 6))}
+    objective = Objective(ForwardKL(), config, CONFIG)
+    params = {"model": start, "projections": []}
+    loss = lambda params: objective.loss(params, batch, jnp.float32(0.5), model(1))  # noqa: E731
+    (value, numbers), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    routed = lambda start: decoder.run(start, config, decoder.embed(start, config, batch["rows"][:, :-1]))  # noqa: E731
+    routing = jax.jit(routed)(start).routing
+    assert routing is not None
+    # By the weights of the published losses: 0.01 for balance, 0.001 for the size of the router's logits.
+    auxiliary = 0.01 * float(routing.balance.sum()) + 0.001 * float(routing.z.sum())
+    np.testing.assert_allclose(numbers["router_loss"], auxiliary, rtol=1e-5)
+    np.testing.assert_allclose(value, 0.5 * (numbers["hard_loss"] + numbers["soft_loss"]) + auxiliary, rtol=1e-5)
+    plain = jax.jit(lambda params: objective.loss(params, batch, jnp.float32(0), None))(params)
+    np.testing.assert_allclose(plain[0], plain[1]["hard_loss"] + auxiliary, rtol=1e-5)
+
+    student = Decoder(config, VOCABULARY).load_tree(jax.device_get(start))
+    teacher = Decoder(CONFIG, VOCABULARY).load_tree(jax.device_get(model(1)))
+    rows = torch.tensor(ROWS[0], dtype=torch.long)
+    theirs = torch_step.Objective(ForwardKL()).backward(student, rows, torch.ones(3, 6), weight=0.5, teacher=teacher)
+    np.testing.assert_allclose(theirs["loss"], value, rtol=1e-5)
+    np.testing.assert_allclose(theirs["router_loss"], auxiliary, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+        student.tree(gradients=True),
+        jax.device_get(gradient["model"]),
     )
 
 

@@ -10,6 +10,9 @@ import torch
 
 from models_core.distill import quantise
 from models_core.distill.torch import quantise as torch_quantise
+from models_core.nn import decoder
+from models_core.nn.configs import DecoderConfig
+from models_core.nn.torch.decoder import Decoder
 
 FORMATS: list[quantise.Format] = ["int4_channel", "int4_block", "float8"]
 
@@ -72,3 +75,26 @@ def test_the_embedding_has_a_scale_for_each_id() -> None:
     assert quantise.model_bytes({"embedding": embedding}, "int4_channel") == 12 + 2 * 6
     assert quantise.model_bytes({"mlp": embedding}, "int4_channel") == 12 + 2 * 4
     assert quantise.model_bytes(model, None) == 2 * 2 * 24
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_experts_are_rounded_one_by_one_and_routers_stay(kind: quantise.Format) -> None:
+    config = DecoderConfig(
+        n_layers=1, d_model=34, n_heads=1, n_kv_heads=1, head_dim=8, d_ff=40, window=4, n_experts=2, experts_per_token=1
+    )
+    model = jax.jit(lambda key: decoder.init(key, config, 9))(jax.random.key(0))
+    rounded = jax.jit(lambda model: quantise.rounded_kernels(model, kind))(model)
+    experts, held = model["layers"][0]["mlp"], rounded["layers"][0]["mlp"]
+    np.testing.assert_array_equal(held["router"], experts["router"])
+    for name in ("gate", "up", "down"):
+        for expert in range(2):
+            alone = quantise.rounded(experts[name][expert], kind)
+            np.testing.assert_allclose(held[name][expert], alone, rtol=1e-6, atol=1e-8)
+    size = quantise.stored_bytes(34, 40, kind)
+    assert quantise.model_bytes({"gate": experts["gate"]}, kind) == 2 * size
+    assert quantise.model_bytes({"router": experts["router"]}, kind) == 2 * 34 * 2
+
+    twin = Decoder(config, 9).load_tree(jax.device_get(model))
+    twin.load_state_dict({name: p.detach() for name, p in torch_quantise.rounded_parameters(twin, kind).items()})
+    theirs = twin.tree()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), jax.device_get(rounded), theirs)
