@@ -1,4 +1,4 @@
-"""What the simulator is for, in small: a domain that only slow clients know is lost by those who do not wait for them."""
+"""What the simulator is for, in small: a domain that only slow clients know is lost by who does not wait for them."""
 
 from __future__ import annotations
 
