@@ -12,6 +12,8 @@ Cost: [examples, examples] numbers for the client at work. `pays` says where tha
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -110,6 +112,7 @@ def train(
     begun = (rest, jnp.zeros(products.shape), jnp.zeros(()))
     rest, multiples, total = jax.lax.fori_loop(0, local.epochs, epoch, begun)
     # The barrier keeps a transposed copy: the CPU's fast products do not take a transposed first factor.
-    trained = first.join(kernel - jax.lax.optimization_barrier(x.T) @ multiples, rest)
+    kept: Any = jax.lax.optimization_barrier
+    trained = first.join(kernel - kept(x.T) @ multiples, rest)
     steps = local.epochs * batches
     return trained, total / jnp.maximum(steps, 1).astype(jnp.float32), steps
