@@ -1,27 +1,24 @@
 """Do two federations gain by teaching each other? The arms of the codistillation template, and domain transfer, paired.
 
-    python benchmarks/codistillation_study.py [--seeds 5] [--data fashion|writers] [--rounds 200] [--arms ...]
+    python benchmarks/codistillation_study.py [--seeds 5] [--data fashion|writers] [--rounds 200] [--results FILE]
 
-A small MLP on all clients, a large one on those with high capacity. `fashion` (Fashion-MNIST, files on the node) are
-real images, labels Dirichlet; the server's images in the domain are training images that no client keeps, out of the
-domain synthetic glyphs. `writers` are synthetic. For the transfer, high capacity is found in the fast domain alone,
-and the large model is judged on what only the slow one has. Mean accuracy at the end, and the paired difference to two
-independent federations with a 95 % interval (Student's t). PCD and MCD are reconstructions.
+A small MLP on all clients, a large one on those with high capacity, `--high-share` of them. `fashion` (Fashion-MNIST,
+files on the node) are real images, labels Dirichlet; the server's images in the domain are training images that no
+client keeps, out of the domain synthetic glyphs. `writers` are synthetic. For the transfer, high capacity is found in
+the fast domain alone, and the large model is judged on what only the slow one has. Mean accuracy at the end, and the
+paired difference to two independent federations with a 95 % interval (Student's t). PCD and MCD are reconstructions.
+With `--results` a study that was stopped goes on where it was, and one that was finished prints its tables again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import statistics
 import time
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from scipy import stats
-
-from models_core import catalog
-from models_core.events import Context, Metric
+from studies.paired import Runs, Values, differences, interval
 
 DATA: dict[str, dict[str, Any]] = {
     "writers": {},
@@ -32,23 +29,7 @@ DATA: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # Two domains of labels instead of a mix, for the transfer on real images.
 TRANSFER: dict[str, dict[str, Any]] = {"writers": {}, "fashion": {"partition": {"kind": "label_domains"}}}
-
-
-def finish(spec: dict[str, Any], seed: int) -> dict[str, float]:
-    recipe = catalog.recipe("federated_codistillation")
-    last: dict[str, float] = {}
-    for event in recipe.run(recipe.parse(spec), Context(seed=seed)):
-        if isinstance(event, Metric):
-            last = {**last, **event.values}
-    return last
-
-
-def interval(values: list[float]) -> str:
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:+.3f}"
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:+.3f} ± {half:.3f}"
+STUDIES = ("codistillation", "domain_transfer")
 
 
 def main() -> None:
@@ -56,42 +37,44 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--data", choices=sorted(DATA), default="fashion")
-    parser.add_argument("--study", choices=("all", "codistillation", "domain_transfer"), default="all")
+    parser.add_argument("--high-share", type=float, default=0.25, help="of clients with high capacity")
+    parser.add_argument("--study", choices=("all", *STUDIES), default="all")
     parser.add_argument("--arms", default="", help="names of arms with commas between them; all when empty")
-    parser.add_argument("--json", default="", help="also write every run's last values there")
+    parser.add_argument("--results", default="", help="a file of finished runs, read and appended to")
     arguments = parser.parse_args()
-    print(f"{arguments.data}, {arguments.seeds} seeds, {arguments.rounds} rounds\n", flush=True)
-    begun = time.perf_counter()
-    found: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for template in catalog.recipe("federated_codistillation").templates:
-        if arguments.study not in ("all", template.name):
-            continue
-        transfer = template.name == "domain_transfer"
-        base = {**template.spec, **DATA[arguments.data], "server_steps": arguments.rounds}
-        base |= {"eval_every": 100_000} | (TRANSFER[arguments.data] if transfer else {})
-        arms = dict(template.arms)
-        if arguments.arms:
-            arms = {name: arms[name] for name in [template.baseline, *arguments.arms.split(",")] if name in arms}
-        keys = ["eval/small_accuracy", "eval/large_accuracy", *(["eval/large_slow_accuracy"] if transfer else [])]
-        titles = " | ".join(key.removeprefix("eval/").removesuffix("_accuracy").replace("_", ", ") for key in keys)
-        print(f"{template.title}\n\n| arm | {titles} | against {template.baseline}, in the same order |")
-        print("|---" * (len(keys) + 2) + "|", flush=True)
-        runs = found[template.name] = {}
-        for name in dict.fromkeys([template.baseline, *arms]):
-            runs[name] = [finish({**base, **arms[name]}, seed) for seed in range(arguments.seeds)]
-            means = " | ".join(f"{statistics.fmean(run[key] for run in runs[name]):.3f}" for key in keys)
-            differences = ", ".join(
-                interval(
-                    [run[key] - other[key] for run, other in zip(runs[name], runs[template.baseline], strict=True)]
-                )
-                for key in keys
-            )
-            print(f"| {name} | {means} | {differences} |", flush=True)
-        print()
-    print(f"{time.perf_counter() - begun:.0f} s of real time")
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(found, file, indent=1)
+    begun, seeds = time.perf_counter(), range(arguments.seeds)
+    print(f"{arguments.data}, {len(seeds)} seeds, {arguments.rounds} rounds", end="")
+    print(f", high capacity {arguments.high_share:.0%}", flush=True)
+    with TemporaryDirectory() as cache_dir:
+        runs = Runs("federated_codistillation", path=arguments.results, cache_dir=cache_dir)
+        for study in STUDIES if arguments.study == "all" else (arguments.study,):
+            template = runs.recipe.template(study)
+            assert template.baseline
+            transfer = study == "domain_transfer"
+            base = {**template.spec, **DATA[arguments.data], **(TRANSFER[arguments.data] if transfer else {})}
+            base |= {"server_steps": arguments.rounds, "high_share": arguments.high_share, "eval_every": 100_000}
+            wanted = arguments.arms.split(",") if arguments.arms else list(template.arms)
+            keys = ["eval/small_accuracy", "eval/large_accuracy", *(["eval/large_slow_accuracy"] if transfer else [])]
+            head(template.title, keys, template.baseline)
+            found: dict[str, list[Values]] = {}
+            for name in dict.fromkeys([template.baseline, *wanted]):
+                if name in template.arms:
+                    found[name] = [runs.last({**base, **template.arms[name]}, seed) for seed in seeds]
+                    show(name, found[name], found[template.baseline], keys)
+    print(f"\n{time.perf_counter() - begun:.0f} s of real time")
+
+
+def head(title: str, keys: list[str], baseline: str) -> None:
+    names = [key.removeprefix("eval/").removesuffix("_accuracy").replace("large_slow", "large, slow") for key in keys]
+    print(f"\n{title}\n\n| arm | {' | '.join(names)} | {' | '.join(f'{name} against {baseline}' for name in names)} |")
+    print("|---" * (2 * len(keys) + 1) + "|", flush=True)
+
+
+def show(name: str, runs: list[Values], baseline: list[Values], keys: list[str]) -> None:
+    """A row of the table; baseline: the runs of the same seeds."""
+    means = [f"{statistics.fmean(run[key] for run in runs):.3f}" for key in keys]
+    gaps = ["" if runs is baseline else interval(differences(runs, baseline, key)) for key in keys]
+    print(f"| {' | '.join([name, *means, *gaps])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import numpy as np
 
 from models_core import federated
 from models_core.federated import fedavg
-from models_core.federated.simulation import client, engine, latency
+from models_core.federated.simulation import client, dual, engine, latency
 from models_core.federated.simulation.schedule import Fleet
-from models_core.nn import cnn, mlp
+from models_core.nn import cnn
 
 path, kind, warm, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 CALL = 10
@@ -24,7 +24,7 @@ layers = [
     for place in range(2 if kind == "mlp" else 4)
 ]
 params: Any = layers if kind == "mlp" else {"convolutions": layers[:2], "dense": layers[2:]}
-learner = client.Task(mlp.apply if kind == "mlp" else lambda p, x: cnn.apply(p, x.reshape(-1, 28, 28, 1)))
+learner = dual.mlp_task() if kind == "mlp" else client.Task(lambda p, x: cnn.apply(p, x.reshape(-1, 28, 28, 1)))
 sizes = [task["parts"].shape[1]] * len(task["parts"])
 fleet = Fleet(sizes, latency.build(latency.Constant(), sizes=sizes, seed=0), 0)
 options = fedavg.Options(cohort=task["cohorts"].shape[1])

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 DataName = Literal[
     "digits", "mnist5k", "mnist", "fashion_mnist", "emnist", "cifar10", "cifar100", "synthetic_writers",
     "federated_emnist", "federated_cifar100", "fonts", "spam_assassin", "king_james", "stdlib_text", "stdlib_prose",
-    "shakespeare", "stackoverflow",
+    "shakespeare", "stackoverflow", "japanese_vowels",
 ]  # fmt: skip
 TEXTS = ("spam_assassin", "king_james", "stdlib_text", "stdlib_prose", "shakespeare", "stackoverflow")
 # Owners looked at for each client wanted: some have too little text.
 _OWNERS_TRIED = 4
-_OWNED = (*TEXTS, "federated_cifar100", "fonts")
+_OWNED = (*TEXTS, "federated_cifar100", "fonts", "japanese_vowels")
 
 
 class Iid(Spec, title="IID"):
@@ -229,9 +229,20 @@ def assemble(data: DataName, options: PartitionOptions, clients: int, *, seed: i
 
 
 def _owned(data: DataName, options: ByOwner, clients: int, *, seed: int) -> Federation:
-    from models_core.data import corpora, federated_cifar100, federated_text, font_writers, text_windows
+    from models_core.data import (
+        corpora,
+        federated_cifar100,
+        federated_text,
+        font_writers,
+        japanese_vowels,
+        text_windows,
+    )  # fmt: skip
     from models_core.federated.simulation import federation
 
+    if data == "japanese_vowels":
+        spoken = japanese_vowels.load(most_speakers=clients)
+        shape = (japanese_vowels.FRAMES, japanese_vowels.COEFFICIENTS, 1)
+        return federation.of_owners(spoken, shape, japanese_vowels.SPEAKERS, slow=options.slow_owners)
     if data == "federated_cifar100":
         parts = [federated_cifar100.load(part=part, most_clients=clients) for part in ("train", "test")]
         return federation.of_cifar100(*parts, slow=options.slow_owners)

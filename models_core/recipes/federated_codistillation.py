@@ -194,7 +194,7 @@ TEMPLATES = (
         "domain_transfer",
         "Domain transfer by codistillation",
         "High capacity is found in one domain only: what the large model knows of the other one came through the small "
-        "one. The data are synthetic.",
+        "one. Both variants are reconstructions; the data are synthetic.",
         spec={**_WRITERS, "high_pool": "fast_domain"},
         arms={
             "FedAvg": {"variant": "none"},

@@ -16,13 +16,26 @@ Params = Any
 
 
 @dataclass(frozen=True, slots=True)
+class FirstLayer:
+    """A first layer that is linear in the examples: logits(params, x) = after(rest, x @ kernel).
+
+    split(params) -> kernel, rest; join(kernel, rest) -> params.
+    """
+
+    split: Callable[[Params], tuple[Float[Array, "features width"], Params]]
+    join: Callable[[Array, Params], Params]
+    after: Callable[[Params, Float[Array, "batch width"]], Array]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """logits(params, x): [batch, classes] or [batch, time, classes]. valid(y): 1 where a target counts, None for
-    all.
+    all. first: what `dual` needs to train faster, None where the first layer is no matrix product with the example.
     """
 
     logits: Callable[[Params, Array], Array]
     valid: Callable[[Array], Array] | None = None
+    first: FirstLayer | None = None
 
     def losses(self, logits: Array, y: Array) -> Float[Array, " batch"]:
         """Cross-entropy of every example in nats, the mean over its targets."""
@@ -120,19 +133,15 @@ def train(
 
     def batch_loss(params: Params, rows: Array, valid: Array) -> Array:
         x, y = data.x[rows], data.y[rows]
-        logits = task.logits(params, x)
-        losses = task.losses(logits, y)
-        if terms.distill_weight and teacher is not None and taught is not None:
-            soft = task.divergences(task.logits(teacher, x), logits, y, terms.temperature)
-            losses = losses + terms.distill_weight * taught * soft
-        mean = jnp.sum(losses * valid) / jnp.sum(valid)
+        told = None if teacher is None else task.logits(teacher, x)
+        mean = mean_loss(task, terms, task.logits(params, x), y, valid, told=told, taught=taught)
         if terms.prox_mu:
             squares = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), params, sent)
             mean = mean + terms.prox_mu / 2 * sum(jax.tree.leaves(squares))
         return mean
 
     def epoch(number: Array, carry: tuple[Params, Array]) -> tuple[Params, Array]:
-        order = _shuffle(jax.random.fold_in(key, number), size, local.lengths)
+        order = shuffle(jax.random.fold_in(key, number), size, local.lengths)
 
         def batch(index: Array, carry: tuple[Params, Array]) -> tuple[Params, Array]:
             params, total = carry
@@ -154,7 +163,24 @@ def train(
     return trained, total / jnp.maximum(steps, 1).astype(jnp.float32), steps
 
 
-def _shuffle(key: Key[Array, ""], size: Int[Array, ""], lengths: tuple[int, ...]) -> Int[Array, " longest"]:
+def mean_loss(
+    task: Task,
+    terms: Terms,
+    logits: Array,
+    y: Array,
+    valid: Float[Array, " batch"],
+    *,
+    told: Array | None,
+    taught: Float[Array, ""] | None,
+) -> Float[Array, ""]:
+    """Over the valid examples: cross-entropy, and the divergence from `told`, the teacher's logits, where `taught`."""
+    losses = task.losses(logits, y)
+    if terms.distill_weight and told is not None and taught is not None:
+        losses = losses + terms.distill_weight * taught * task.divergences(told, logits, y, terms.temperature)
+    return jnp.sum(losses * valid) / jnp.sum(valid)
+
+
+def shuffle(key: Key[Array, ""], size: Int[Array, ""], lengths: tuple[int, ...]) -> Int[Array, " longest"]:
     """A random order of 0 .. size - 1, padded to the longest bucket."""
 
     def ordered(length: int) -> Callable[[], Array]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from models_core.federated.simulation import client as clients
+from models_core.federated.simulation import dual
 from models_core.federated.simulation.client import ClientData, LocalTraining, Task, Terms
 from models_core.federated.simulation.rule import Rule, Sums, norm
 from models_core.federated.simulation.schedule import Schedule
@@ -305,10 +306,11 @@ def _build_sums(plan: Plan) -> Callable[[ServerState, ClientData, Reports], tupl
         if plan.rule.controls:
             own = jax.tree.map(lambda held: held[row.client], state.controls)
             correction = jax.tree.map(jnp.subtract, state.rule, own)
-        end, loss, steps = clients.train(
-            plan.task, plan.local, terms, begin, data, row.client, key,
-            teacher=teacher, taught=taught, correction=correction,
-        )  # fmt: skip
+        work = (plan.task, plan.local, terms, begin, data, row.client, key)
+        if correction is None and dual.pays(plan.task, plan.local, terms, begin):
+            end, loss, steps = dual.train(*work, teacher=teacher, taught=taught)
+        else:
+            end, loss, steps = clients.train(*work, teacher=teacher, taught=taught, correction=correction)
         anchor = current(state) if plan.rule.anchor == "present" else begin
         delta = jax.tree.map(jnp.subtract, end, anchor)
         counts = ((row.weight != 0) | (row.late_weight != 0)).astype(jnp.float32)

@@ -20,7 +20,7 @@ from models_core.federated.dp_ftrl import Options as DpFtrl
 from models_core.federated.dp_ftrl import epsilon as ftrl_epsilon
 from models_core.federated.modifiers import distillation
 from models_core.federated.privacy import dp_fedavg, secure_sum
-from models_core.federated.simulation import client, engine, inner_map, latency, measures, presence
+from models_core.federated.simulation import client, dual, engine, inner_map, latency, measures, presence
 from models_core.federated.simulation.federation import Federation
 from models_core.federated.simulation.schedule import Fleet, Schedule
 from models_core.federated.simulation.uplink import Uplink
@@ -214,7 +214,7 @@ def build_model(spec: Any, federation: Federation, key: jax.Array) -> tuple[clie
         valid = None if federation.unknown is None else lambda y: y != federation.unknown
         return client.Task(lstm.apply, valid), lstm.init(key, classes, width=spec.hidden[0], layers=len(spec.hidden))
     if spec.model == "mlp":
-        return client.Task(mlp.apply), mlp.init(key, [math.prod(shape), *spec.hidden, classes])
+        return dual.mlp_task(), mlp.init(key, [math.prod(shape), *spec.hidden, classes])
     height, width, depth = shape
     try:
         params = cnn.init(key, (height, width, depth), classes=classes, channels=spec.channels, hidden=spec.hidden[0])
