@@ -128,7 +128,7 @@ def rotary_angles(
     table = jnp.asarray(rotary.frequencies(head_dim, base, factor))
     angles = positions.astype(jnp.float32)[:, :, None] * table[None, None, :]
     # Without the barrier XLA computes them anew for every head of every layer.
-    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))
+    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))  # type: ignore[no-untyped-call]
     return cos, sin
 
 

@@ -47,7 +47,8 @@ def over_rows(x: Float[Array, "rows m"], y: Float[Array, "rows n"]) -> Float[Arr
     if x.shape[1] <= y.shape[1]:
         return _over_rows(x, y)
     # Without the barrier XLA turns the transposed product back into the slow one.
-    return jax.lax.optimization_barrier(_over_rows(y, x)).T
+    wide: Array = jax.lax.optimization_barrier(_over_rows(y, x))  # type: ignore[no-untyped-call]
+    return wide.T
 
 
 def _over_rows(x: Array, y: Array) -> Array:

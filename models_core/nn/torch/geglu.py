@@ -25,7 +25,7 @@ class _Geglu(torch.autograd.Function):
         return active * up
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> Tensor:
         gate_up, active = ctx.saved_tensors
         gate, up = gate_up.chunk(2, dim=-1)

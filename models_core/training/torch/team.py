@@ -67,7 +67,7 @@ class Team:
         torch.set_num_threads(threads)
         if sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        meeting = dist.FileStore(str(store), size)
+        meeting = dist.FileStore(str(store), size)  # type: ignore[attr-defined]
         meeting.set_timeout(timedelta(seconds=START_S))
         kind = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         dist.init_process_group(kind, store=meeting, rank=rank, world_size=size, timeout=SILENCE)
@@ -86,7 +86,7 @@ class Team:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         sizes = [tensor.numel() for tensor in tensors]
-        return [part.view(tensor.shape) for part, tensor in zip(flat.split(sizes), tensors, strict=True)]
+        return [part.view(tensor.shape) for part, tensor in zip(torch.split(flat, sizes), tensors, strict=True)]
 
     @torch.no_grad()
     def share(self, parameters: Sequence[torch.Tensor]) -> None:
@@ -98,7 +98,7 @@ class Team:
             flat = torch.cat([tensor.reshape(-1) for tensor in held])
             dist.broadcast(flat, src=owner)
             if not self.owns(owner):
-                for part, tensor in zip(flat.split([tensor.numel() for tensor in held]), held, strict=True):
+                for part, tensor in zip(torch.split(flat, [tensor.numel() for tensor in held]), held, strict=True):
                     tensor.copy_(part.view(tensor.shape))
 
     def say(self, word: Word, arrays: Mapping[str, np.ndarray] | None = None) -> None:
