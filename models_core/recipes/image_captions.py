@@ -1,9 +1,10 @@
-"""Captions of images by one decoder that reads pictures between its text.
+"""Image captions.
 
-Each sequence interleaves pictures with their captions: a picture as the soft tokens of a vision tower, "a seven" byte
-by byte behind it, the next picture, and so on. Decoder and tower are trained together from fresh weights, on the bytes
-of the captions alone. A caption counts as right when every byte of it is the most probable one, which is when greedy
-decoding writes it. Compare with the accuracy of a classifier on the same images.
+One decoder reads pictures between its text. Each sequence interleaves pictures with their captions: a picture as the
+soft tokens of a vision tower, "a seven" byte by byte behind it, the next picture, and so on. Decoder and tower are
+trained together from fresh weights, on the bytes of the captions alone. A caption counts as right when every byte of it
+is the most probable one, which is when greedy decoding writes it. Compare with a classifier's accuracy on the same
+images.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     from models_core.data.tokenizers import BOS, EOS, PAD, ByteTokenizer
     from models_core.nn import decoder, generation, interleaved
     from models_core.nn.loss import next_token_sum
-    from models_core.nn.segments import TEXT, Image, Text, lay_out
+    from models_core.nn.segments import TEXT, Image, Segment, Text, lay_out
     from models_core.training import backend, phases, schedules, snapshot
     from models_core.training.pacing import Pacing
     from models_core.training.step import compile_step, start
@@ -252,7 +253,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     if finished is None:
         return
     # What it writes behind a picture alone, token by token.
-    asked = [[Text([BOS]), Image(picture)] for picture in test[:SHOWN]]
+    asked: list[list[Segment]] = [[Text([BOS]), Image(picture)] for picture in test[:SHOWN]]
     prompt = lay_out(asked, config, vocabulary=tokenizer.vocabulary)
     params = finished.params
     made = generation.generate_from(

@@ -14,7 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 
 # Fewer rows are not worth arranging the kernel anew.
 LEAST_ROWS = 64
-_FOUND = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_FOUND = bool(torch.backends.mkldnn.is_available()) and hasattr(  # type: ignore[no-untyped-call]
+    torch.ops.mkldnn, "_linear_pointwise"
+)
 
 
 def linear(x: Tensor, kernel: Tensor) -> Tensor:
