@@ -113,7 +113,7 @@ def captions(data: str) -> tuple[str, ...]:
 
 
 EXAMPLES = (
-    Example("8x8 digits, two in a sequence", Spec(data="digits", steps=300, eval_every=50), cost_s=40),
+    Example("8x8 digits, two in a sequence", Spec(data="digits", steps=200, eval_every=50), cost_s=30),
     Example("MNIST: the same with 4,000 images of 28x28", Spec(), cost_s=90),
 )
 
@@ -122,7 +122,7 @@ METRICS = (
     MetricInfo("eval/nll", "nats/token", "min", "Loss of the captions of test images."),
     MetricInfo("train/loss", "nats/token", "min", "Loss of the batch's captions before the update."),
     MetricInfo("optim/grad_norm", "", None, "Euclidean norm of the gradient."),
-    MetricInfo("perf/images_per_s", "images/s", "max", "Training images a second, evaluation left out."),
+    MetricInfo("perf/examples_per_s", "examples/s", "max", "Training images a second, evaluation left out."),
 )
 
 
@@ -244,7 +244,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             metrics={"loss": "train/loss", "grad_norm": "optim/grad_norm"},
             evaluate=evaluate,
             tokens_per_step=a_batch,
-            rate="perf/images_per_s",
+            rate="perf/examples_per_s",
         ),
         ctx,
         Pacing(spec.steps, spec.eval_every, spec.checkpoint_every),
