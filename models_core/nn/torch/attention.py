@@ -131,7 +131,7 @@ class Attention(nn.Module):
 
 
 def rotations(config: DecoderConfig, positions: Tensor) -> dict[bool, Rotation]:
-    """Cosine and sine (B or 1, T, 1, H/2) for global (True) and local (False) layers."""
+    """Tables for `rotate` (B or 1, T, 1, H) of global (True) and local (False) layers: (cos, cos) and (-sin, sin)."""
     return {
         True: _angles(config.head_dim, config.rope_base_global, config.rope_factor_global, positions),
         False: _angles(config.head_dim, config.rope_base_local, 1.0, positions),
@@ -141,14 +141,16 @@ def rotations(config: DecoderConfig, positions: Tensor) -> dict[bool, Rotation]:
 def _angles(head_dim: int, base: float, factor: float, positions: Tensor) -> Rotation:
     table = torch.from_numpy(rotary.frequencies(head_dim, base, factor)).to(positions.device)
     angles = positions.float()[:, :, None, None] * table
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotary position embedding of (B, T, heads, H) on half-split pairs."""
     cos, sin = rotation
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+    exact = x.float()
+    first, second = exact.chunk(2, dim=-1)
+    return torch.addcmul(exact * cos, torch.cat([second, first], dim=-1), sin).to(x.dtype)
 
 
 def causal_mask(

@@ -151,6 +151,10 @@ class Decoder(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Embedding rows times sqrt(d), the factor rounded to the embedding's dtype first."""
         self.check_tokens(tokens)
+        return self.look_up(tokens)
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """`embed` of ids that are known to be in the vocabulary."""
         return F.embedding(tokens, self.embedding) * torch.tensor(self.config.d_model**0.5, dtype=self.embedding.dtype)
 
     def run(

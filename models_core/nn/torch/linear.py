@@ -30,9 +30,9 @@ def linear(x: Tensor, kernel: Tensor) -> Tensor:
 def suits(x: Tensor, kernel: Tensor) -> bool:
     """Whether `product` is for these."""
     return (
-        x.device.type == "cpu"
+        x.numel() >= LEAST_ROWS * x.shape[-1]
+        and x.device.type == "cpu"
         and x.dtype == kernel.dtype == torch.float32
-        and x.numel() >= LEAST_ROWS * x.shape[-1]
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
