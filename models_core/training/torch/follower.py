@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from models_core import optim
 from models_core.training.torch.backend import prepare
 from models_core.training.torch.language_model import build_loop, placed
 from models_core.training.torch.team import Team, Word
@@ -23,7 +24,8 @@ def main(order: Mapping[str, Any]) -> NoReturn:
     """Follow until standard input ends."""
     prepare(None)
     team = Team(order["rank"], order["size"], order["shards"], Path(order["store"]), order["threads"])
-    loop = build_loop(order, team.device, team)
+    optimizer = optim.optimizers()[order["optimizer"]["kind"]].parse(order["optimizer"])
+    loop = build_loop(order, optimizer, team.device, team)
     while True:
         word, arrays = team.hear()
         match word:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from models_core import optim
 from models_core.errors import CheckpointInvalid, MeshInvalid
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.prompts import Sampling
@@ -76,7 +75,7 @@ class Engine:
         }
         self._team = None if mesh == (1, 1) else Leader(*mesh, order)
         self._device = self._team.device if self._team else "cuda" if torch.cuda.is_available() else "cpu"
-        self._loop = build_loop(order, self._device, self._team, average=True)
+        self._loop = build_loop(order, optimizer, self._device, self._team, average=True)
         if weights is not None:
             model = self._loop.model
             assert isinstance(model, Decoder)
@@ -164,14 +163,15 @@ class Engine:
         return loop.Averaged(self._loop)
 
 
-def build_loop(order: Mapping[str, Any], device: str, team: Team | None, *, average: bool = False) -> loop.Loop:
+def build_loop(
+    order: Mapping[str, Any], optimizer: OptimizerOptions, device: str, team: Team | None, *, average: bool = False
+) -> loop.Loop:
     """The loop that an order describes (`Engine` writes it), with fresh weights; without `average` none is kept."""
     config = DecoderConfig.parse(order["config"])
     given = dict(order["options"])
     options = LoopOptions(**given | {"precision": Precision(**given["precision"])})
     if not average:
         options = replace(options, ema_decay=None)
-    optimizer = optim.optimizers()[order["optimizer"]["kind"]].parse(order["optimizer"])
     generator = torch.Generator().manual_seed(order["seed"])
     model = Decoder(config, order["vocabulary"], generator=generator).to(device)
     schedule = warmup_then_decay(optimizer.lr, **order["schedule"])
