@@ -100,6 +100,8 @@ def ours(framework: str, folder: Path, size: str, precision: str) -> tuple[Calla
     found = gemma.load(folder)
     config = found.what.config
     place = "models_core.training" + (".torch" if framework == "torch" else "")
+    # What every run does first.
+    importlib.import_module(f"{place}.backend").prepare(None)
     flat = dict(_flat(found.params, ""))
     engine = importlib.import_module(f"{place}.language_model").Engine(
         config,

@@ -57,6 +57,12 @@ class InputInvalid(CoreError):
     code = "input.invalid"
 
 
+class MeshInvalid(CoreError):
+    """The devices do not make the mesh asked for, or the batch does not divide over it."""
+
+    code = "mesh.invalid"
+
+
 class WeightsInvalid(CoreError):
     """Pretrained weights are truncated, altered, incomplete, or contradict their configuration."""
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from models_core.nn import rotary
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.linear import linear
 from models_core.nn.norms import rms_norm
+from models_core.nn.softmax_read import soft_cap as soft_cap
+from models_core.nn.softmax_read import weighted_mean
 
 # Position of a column that holds nothing.
 _EMPTY = -(2**30)
@@ -103,23 +104,13 @@ def _read(
     # The queries that share a key head are rows of one matrix: two plain products instead of an einsum with copies.
     q_PMH = q_BTKGH.transpose(0, 2, 3, 1, 4).reshape(batch * kv_heads, groups * time, size)
     k_PSH, v_PSH = (x.reshape(batch * kv_heads, -1, size) for x in (k_BKSH, v_BKSH))
-    scores_PMS = jax.lax.dot_general(q_PMH, k_PSH, (((2,), (2,)), ((0,), (0,)))).astype(jnp.float32)
-    scores_BKGTS = scores_PMS.reshape(batch, kv_heads, groups, time, -1)
-    if config.attention_soft_cap is not None:
-        scores_BKGTS = soft_cap(scores_BKGTS, config.attention_soft_cap)
-    scores_BKGTS = jnp.where(mask_BTS[:, None, None], scores_BKGTS, np.finfo(np.float32).min)
-    weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(v_BKSH.dtype)
-    weights_PMS = weights_BKGTS.reshape(batch * kv_heads, groups * time, -1)
-    out_PMH = jax.lax.dot_general(weights_PMS, v_PSH, (((2,), (1,)), ((0,), (0,))))
+    seen_PMS = jnp.broadcast_to(mask_BTS[:, None, None], (batch, kv_heads, groups, time, k_BKSH.shape[2]))
+    seen_PMS = seen_PMS.reshape(batch * kv_heads, groups * time, -1)
+    out_PMH = weighted_mean(q_PMH, k_PSH, v_PSH, seen_PMS, config.attention_soft_cap)
     out: Float[Array, "batch time kv_heads groups head_dim"] = out_PMH.reshape(
         batch, kv_heads, groups, time, size
     ).transpose(0, 3, 1, 2, 4)
     return out
-
-
-def soft_cap(x: Float[Array, "*shape"], bound: float) -> Float[Array, "*shape"]:
-    """bound tanh(x / bound): the identity near 0, never past the bound."""
-    return jnp.tanh(x / bound) * bound
 
 
 def rotations(config: DecoderConfig, positions: Int[Array, "#batch time"]) -> dict[bool, Rotation]:
@@ -136,7 +127,9 @@ def rotary_angles(
     """Cosine and sine of (position / factor) base^(-2i / head_dim), i = 0 .. head_dim/2 - 1."""
     table = jnp.asarray(rotary.frequencies(head_dim, base, factor))
     angles = positions.astype(jnp.float32)[:, :, None] * table[None, None, :]
-    return jnp.cos(angles), jnp.sin(angles)
+    # Without the barrier XLA computes them anew for every head of every layer.
+    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))  # type: ignore[no-untyped-call]
+    return cos, sin
 
 
 def rotate(
@@ -144,9 +137,11 @@ def rotate(
 ) -> Float[Array, "batch time heads head_dim"]:
     """Rotary position embedding on half-split pairs: entry i turns with entry i + head_dim/2."""
     cos, sin = (part[:, :, None, :] for part in rotation)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+    # Halves change places by a reversed axis: XLA's CPU backend runs loops over joined arrays without vectors.
+    halves = x.astype(jnp.float32).reshape(*x.shape[:-1], 2, -1)
+    signed = jnp.stack([-sin, sin], axis=-2)
+    turned = halves * cos[..., None, :] + halves[..., ::-1, :] * signed
+    return turned.reshape(x.shape).astype(x.dtype)
 
 
 def causal_mask(

@@ -34,7 +34,8 @@ from models_core.nn.attention import causal_mask as causal_mask
 from models_core.nn.attention import rotary_angles as rotary_angles
 from models_core.nn.attention import rotate as rotate
 from models_core.nn.configs import DecoderConfig
-from models_core.nn.linear import linear
+from models_core.nn.geglu import geglu
+from models_core.nn.linear import linear, product
 from models_core.nn.norms import EPS as EPS
 from models_core.nn.norms import rms_norm as rms_norm
 
@@ -239,8 +240,8 @@ def block(
 def mlp(params: Params, x: Float[Array, "batch time d_model"]) -> Float[Array, "batch time d_model"]:
     """GeGLU with the tanh approximation of GELU."""
     rows = x.reshape(-1, x.shape[-1])
-    gated = jax.nn.gelu(rows @ params["gate"], approximate=True) * (rows @ params["up"])
-    out: Float[Array, "batch time d_model"] = (gated @ params["down"]).reshape(x.shape)
+    gated = geglu(product(rows, params["gate"]), product(rows, params["up"]))
+    out: Float[Array, "batch time d_model"] = product(gated, params["down"]).reshape(x.shape)
     return out
 
 

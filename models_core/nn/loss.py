@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from models_core.errors import InputInvalid
 from models_core.nn.attention import soft_cap
+from models_core.nn.linear import over_rows
 
 # Tokens whose logits exist at once.
 CHUNK = 1024
@@ -84,14 +85,15 @@ def _forward(
         right = jnp.arange(logits.shape[1], dtype=wanted.dtype)[None] == wanted[:, None]
         d_logits = (jnp.exp(logits - log_z[:, None]) - right.astype(jnp.float32)) * (counts[:, None] * bent)
         d_logits = d_logits.astype(rows.dtype)
-        d_embedding = d_embedding + (d_logits.T @ rows).astype(jnp.float32)
+        d_embedding = d_embedding + over_rows(rows, d_logits).astype(jnp.float32)
         return (total + loss, d_embedding), d_logits @ embedding
 
-    start = (jnp.zeros((), jnp.float32), jnp.zeros(embedding.shape, jnp.float32))
+    # Wide while it is summed: see `nn.linear`.
+    start = (jnp.zeros((), jnp.float32), jnp.zeros(embedding.shape[::-1], jnp.float32))
     (total, d_embedding), d_rows = jax.lax.scan(add, start, _cut(slices, x, targets, weight))
     batch, time, d = x.shape
     d_x = d_rows.reshape(d_rows.shape[0], batch, -1, d).transpose(1, 0, 2, 3).reshape(batch, -1, d)[:, :time]
-    return total, (d_x, d_embedding.astype(embedding.dtype))
+    return total, (d_x, d_embedding.T.astype(embedding.dtype))
 
 
 def _backward(slices: int, cap: float | None, kept: tuple[Array, Array], d_total: Array) -> tuple[Any, ...]:

@@ -115,7 +115,7 @@ class Spec(BaseSpec):
     data_parallel: int = field(
         1,
         title="Data-parallel devices",
-        help="Copies of the model (JAX).",
+        help="Copies of the model, each with its part of a batch.",
         ge=1,
         le=4096,
         section="Budget",
@@ -124,7 +124,7 @@ class Spec(BaseSpec):
     fsdp: int = field(
         1,
         title="Devices a copy",
-        help="Over which a copy is cut (JAX).",
+        help="Over which a copy is cut; in PyTorch its optimizer's state alone.",
         ge=1,
         le=4096,
         section="Budget",
@@ -186,11 +186,8 @@ class Spec(BaseSpec):
         context = None if isinstance(self.start, FromCheckpoint) else self.sizes.context
         if context is not None and self.length > context:
             refuse("length", f"The model's context is {context} tokens.")
-        if self.framework == "torch":
-            if devices > 1:
-                refuse("data_parallel", "Several devices are used with JAX only.")
-            if self.optimizer.kind not in torch_optimizers():
-                refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
+        if self.framework == "torch" and self.optimizer.kind not in torch_optimizers():
+            refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
         if self.weights_format == "hugging_face" and not isinstance(self.start, FromCheckpoint):
             try:
                 check_exportable("gemma3_text", self.sizes)

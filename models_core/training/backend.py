@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import jax
 
+from models_core.training.heap import keep_freed_memory
+
 
 def prepare(cache_dir: str | None) -> str:
     """Point jax's persistent compilation cache to `cache_dir`, if there is one, start the backend and describe it."""
+    keep_freed_memory()
     if cache_dir:
         jax.config.update("jax_compilation_cache_dir", cache_dir)  # type: ignore[no-untyped-call]
         # Small models compile in tenths of a second a function; the default keeps only what took a whole one.

@@ -12,16 +12,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from models_core.errors import CoreError
+from models_core.errors import MeshInvalid as MeshInvalid
 
 # Cutting a norm's few numbers costs more communication than it saves memory.
 LEAST_TO_SHARD = 1024
-
-
-class MeshInvalid(CoreError):
-    """The devices do not make the mesh asked for, or the batch does not divide over it."""
-
-    code = "mesh.invalid"
 
 
 def make_mesh(data: int, fsdp: int = 1) -> Mesh:

@@ -202,7 +202,7 @@ def test_what_holds_no_weights_is_refused(content: bytes, data_folder: Path) -> 
         ({"warmup_steps": 3}, "warmup_steps"),
         ({"micro_batches": 3}, "micro_batches"),
         ({"data_parallel": 3}, "batch_size"),
-        ({"framework": "torch", "fsdp": 2}, "data_parallel"),
+        ({"framework": "torch", "fsdp": 3}, "batch_size"),
         ({"weights_format": "hugging_face", "model": MODEL | {"n_experts": 2}}, "weights_format"),
         ({"length": 32_769, "model": {"kind": "named", "size": "gemma3-1b"}}, "length"),
         ({"data": {"kind": "udhr", "languages": ["../x"]}}, "data.languages.0"),
@@ -221,6 +221,7 @@ def test_what_cannot_work_is_refused_with_its_field(changed: dict[str, object], 
         ({"data": {"kind": "king_james"}}, "king_james"),
         ({"batch_size": 4096}, "fewer than a batch"),
         ({"data_parallel": 64, "batch_size": 64}, "needs 64 devices"),
+        ({"data_parallel": 64, "batch_size": 64, "framework": "torch"}, "needs 64 devices"),
     ],
 )
 def test_what_turns_out_not_to_work_is_refused_before_any_step(changed: dict[str, object], complaint: str) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models_core.nn import rotary
 from models_core.nn.configs import DecoderConfig
+from models_core.nn.torch.linear import linear
 
 EPS = 1e-6
 # Position of a column that holds nothing.
@@ -70,7 +71,7 @@ class Attention(nn.Module):
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, N, T, H), keys and values (B, K, T, H), normalised and rotated; the scale is left to `read`."""
         config, (batch, time, _) = self.config, x.shape
-        heads = F.linear(x, self.qkv).view(batch, time, -1, config.head_dim)
+        heads = linear(x, self.qkv).view(batch, time, -1, config.head_dim)
         q, k, v = torch.split(heads, [config.n_heads, config.n_kv_heads, config.n_kv_heads], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
@@ -92,7 +93,7 @@ class Attention(nn.Module):
             )
         else:
             seen = self._written_out(q, k, v, mask)
-        return F.linear(seen.transpose(1, 2).flatten(2), self.out)
+        return linear(seen.transpose(1, 2).flatten(2), self.out)
 
     def _read_pieces(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
         """`read` of T queries and keys, with scores of T x 2 W instead of T x T."""
@@ -113,7 +114,7 @@ class Attention(nn.Module):
             cut, keys, values, attn_mask=table[:, None], scale=self.scale, enable_gqa=grouped
         )
         joined = seen.view(batch, pieces, heads, window, size).transpose(2, 3).reshape(batch, pieces * window, -1)
-        return F.linear(joined[:, :time], self.out)
+        return linear(joined[:, :time], self.out)
 
     def _written_out(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
         bound = self.config.attention_soft_cap
@@ -130,7 +131,7 @@ class Attention(nn.Module):
 
 
 def rotations(config: DecoderConfig, positions: Tensor) -> dict[bool, Rotation]:
-    """Cosine and sine (B or 1, T, 1, H/2) for global (True) and local (False) layers."""
+    """Tables for `rotate` (B or 1, T, 1, H) of global (True) and local (False) layers: (cos, cos) and (-sin, sin)."""
     return {
         True: _angles(config.head_dim, config.rope_base_global, config.rope_factor_global, positions),
         False: _angles(config.head_dim, config.rope_base_local, 1.0, positions),
@@ -140,14 +141,16 @@ def rotations(config: DecoderConfig, positions: Tensor) -> dict[bool, Rotation]:
 def _angles(head_dim: int, base: float, factor: float, positions: Tensor) -> Rotation:
     table = torch.from_numpy(rotary.frequencies(head_dim, base, factor)).to(positions.device)
     angles = positions.float()[:, :, None, None] * table
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotary position embedding of (B, T, heads, H) on half-split pairs."""
     cos, sin = rotation
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+    exact = x.float()
+    first, second = exact.chunk(2, dim=-1)
+    return torch.addcmul(exact * cos, torch.cat([second, first], dim=-1), sin).to(x.dtype)
 
 
 def causal_mask(

@@ -28,6 +28,9 @@ class Cache:
         self.length = 0
         # None where no row is padded: single tokens then need no mask at all.
         self.padding = padding if padding is not None and bool(padding.any()) else None
+        columns = torch.arange(capacity, device=kind.device)[None]
+        self._positions = columns if self.padding is None else columns - self.padding[:, None]
+        self._angles = rotations(config, self._positions)
 
     def nbytes(self) -> int:
         """Bytes of keys and values."""
@@ -40,9 +43,10 @@ class Cache:
         if start + time > self.capacity:
             reason = f"{self.capacity} columns, {start} of them used, cannot take {time} more."
             raise InputInvalid("The cache is full.", fields={"capacity": reason})
+        held = slice(start, start + time)
         columns = torch.arange(start, start + time, device=x.device)
-        positions = columns[None] if self.padding is None else columns[None] - self.padding[:, None]
-        angle = rotations(self.config, positions)
+        positions = self._positions[:, held]
+        angle = {kind: (cos[:, held], sin[:, held]) for kind, (cos, sin) in self._angles.items()}
         seen: dict[bool, Mask] = {}
 
         def read(index: int, attention: Attention, branch: Tensor) -> Tensor:
@@ -51,7 +55,9 @@ class Cache:
                 seen[is_global] = self._mask(is_global, index, columns, positions, blocks)
             return self._read(index, attention, branch, angle[is_global], seen[is_global])
 
-        out: Tensor = self.model.final_norm(self.model.blocks(x, read, positions >= 0)[-1])
+        out: Tensor = self.model.final_norm(
+            self.model.blocks(x, read, positions >= 0 if self.config.n_experts else None)[-1]
+        )
         self.length += time
         return out
 

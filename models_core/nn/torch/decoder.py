@@ -20,6 +20,8 @@ from models_core.errors import InputInvalid
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.nn.torch.attention import Attention, Mask, RmsNorm, Rotation, masks, rotations
+from models_core.nn.torch.geglu import geglu
+from models_core.nn.torch.linear import linear
 from models_core.nn.torch.moe import Experts, Routing, stacked
 
 Read = Callable[[int, Attention, Tensor], Tensor]
@@ -35,8 +37,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, D)."""
-        gate, up = F.linear(x, self.gate_up).chunk(2, dim=-1)
-        return F.linear(F.gelu(gate, approximate="tanh") * up, self.down)
+        return linear(geglu(linear(x, self.gate_up)), self.down)
 
 
 class Block(nn.Module):
@@ -137,7 +138,7 @@ class Decoder(nn.Module):
 
     def unembed(self, x: Tensor) -> Tensor:
         """Logits of the tied output layer, capped if the config says so."""
-        logits = F.linear(x, self.embedding)
+        logits = linear(x, self.embedding)
         cap = self.config.logit_soft_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -150,6 +151,10 @@ class Decoder(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Embedding rows times sqrt(d), the factor rounded to the embedding's dtype first."""
         self.check_tokens(tokens)
+        return self.look_up(tokens)
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """`embed` of ids that are known to be in the vocabulary."""
         return F.embedding(tokens, self.embedding) * torch.tensor(self.config.d_model**0.5, dtype=self.embedding.dtype)
 
     def run(

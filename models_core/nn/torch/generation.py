@@ -80,14 +80,16 @@ def _go_on(
     for index in range(max_new):
         chosen = choose(model.unembed(x[:, -1]), sampling, generator)
         made.append(chosen)
-        lengths += ~done
         if len(stops):
+            lengths += ~done
             done |= (chosen[:, None] == stops).any(1)
             if bool(done.all()):
                 break
         if index + 1 < max_new:
-            x = cache.extend(model.embed(chosen[:, None]))
+            x = cache.extend(model.look_up(chosen[:, None]))
     table = torch.stack(made, dim=1).tolist()
+    if not len(stops):
+        return [list(row) for row in table]
     return [row[:count] for row, count in zip(table, lengths.tolist(), strict=True)]
 
 

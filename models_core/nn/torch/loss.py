@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from models_core.errors import InputInvalid
+from models_core.nn.torch.linear import product
 
 # Tokens whose logits exist at once: on a processor they should stay in its cache.
 CHUNK = 512
@@ -64,7 +64,7 @@ class _Total(torch.autograd.Function):
         d_embedding = None if d_rows is None else torch.zeros(embedding.shape, device=rows.device)
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
-            logits = F.linear(rows[part], embedding).float()
+            logits = product(rows[part], embedding).float()
             bent = None
             if cap is not None:
                 logits = torch.tanh(logits / cap) * cap
@@ -79,7 +79,7 @@ class _Total(torch.autograd.Function):
             d_logits.scatter_add_(1, wanted[part, None], -torch.ones_like(right)[:, None])
             d_logits.mul_(counts[part, None])
             d_logits = (d_logits if bent is None else d_logits.mul_(bent)).to(rows.dtype)
-            torch.mm(d_logits, embedding, out=d_rows[part])
+            d_rows[part] = product(d_logits, embedding.T)
             if d_embedding.dtype == d_logits.dtype:
                 d_embedding.addmm_(d_logits.T, rows[part])
             else:

@@ -1,14 +1,19 @@
-"""A decoder in training on packed text, in PyTorch: the methods of `training.language_model.Engine`."""
+"""A decoder in training on packed text, in PyTorch: the methods of `training.language_model.Engine`.
+
+On a mesh this process leads the others (`training.torch.team`): it alone evaluates, samples and saves.
+Deviates: with experts, their balance is that of each process's rows, as it is that of each micro-batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from models_core.errors import CheckpointInvalid, SpecInvalid
+from models_core.errors import CheckpointInvalid, MeshInvalid
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.prompts import Sampling
 from models_core.nn.torch import generation
@@ -17,8 +22,10 @@ from models_core.nn.torch.decoder import Decoder
 from models_core.nn.torch.loss import next_token_sum
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
+from models_core.training.precision import Precision
 from models_core.training.torch import loop
 from models_core.training.torch.schedules import Decay, warmup_then_decay
+from models_core.training.torch.team import Leader, Team, Word
 
 
 def sums(model: torch.nn.Module, batch: loop.Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -56,24 +63,48 @@ class Engine:
         weights: Mapping[str, np.ndarray] | None = None,
         mesh: tuple[int, int] = (1, 1),
     ) -> None:
-        """weights: by the names of `export`, instead of fresh ones. mesh: only (1, 1)."""
-        if mesh != (1, 1):
-            raise SpecInvalid("Several devices are used with JAX only.", fields={"devices": "With PyTorch: 1."})
+        """weights: by the names of `export`, instead of fresh ones. mesh: processes, data x shards of the optimizer."""
         self._seed = seed
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        generator = torch.Generator().manual_seed(seed)
-        model = Decoder(config, vocabulary, generator=generator)
+        order = {
+            "config": {name: getattr(config, name) for name in DecoderConfig.model_fields},
+            "vocabulary": vocabulary,
+            "seed": seed,
+            "optimizer": optimizer.model_dump(mode="json"),
+            "schedule": {"steps": steps, "warmup_steps": warmup_steps, "decay": decay},
+            "options": asdict(options),
+        }
+        self._team = None if mesh == (1, 1) else Leader(*mesh, order)
+        self._device = self._team.device if self._team else "cuda" if torch.cuda.is_available() else "cpu"
+        self._loop = build_loop(order, optimizer, self._device, self._team, average=True)
         if weights is not None:
+            model = self._loop.model
+            assert isinstance(model, Decoder)
             model.load_tree(_nested(weights, model))
-        schedule = warmup_then_decay(optimizer.lr, steps=steps, warmup_steps=warmup_steps, decay=decay)
-        self._loop = loop.Loop(model.to(self._device), optimizer, schedule, options, sums)
+            self._loop.restart_average()
         self._metrics: dict[str, float] = {}
+        self._tell_state(self._loop.arrays())
 
     def step(self, micro_batches: Mapping[str, np.ndarray]) -> None:
         """One update; leaves of the batch are (micro-batches, rows, length)."""
-        count = len(micro_batches["inputs"])
-        parts = [self._batch({key: part[index] for key, part in micro_batches.items()}) for index in range(count)]
-        self._metrics = self._loop.step(parts)
+        if self._team is None:
+            self._metrics = self._loop.step(placed(micro_batches, self._device))
+            return
+        rows = micro_batches["inputs"].shape[1]
+        if rows % self._team.size:
+            raise MeshInvalid(
+                f"A micro-batch of {rows} rows does not divide over {self._team.size} devices.",
+                fields={"batch_size": f"Must be a multiple of {self._team.size} in each micro-batch."},
+            )
+        with self._team.watched():
+            self._team.say(Word.STEP, micro_batches)
+            self._metrics = self._loop.step(placed(micro_batches, self._device, self._team))
+
+    def _tell_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        if self._team is not None:
+            # The others average nothing.
+            with self._team.watched():
+                kept = {name: array for name, array in arrays.items() if not name.startswith("ema.")}
+                self._team.say(Word.RESTORE, kept)
 
     def numbers(self) -> dict[str, float]:
         """Metrics of the last step."""
@@ -92,9 +123,9 @@ class Engine:
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Sums of losses and numbers of valid targets by place in the row, of (rows, length) arrays."""
         with self._averaged():
-            placed = self._batch(batch)
-            losses = _losses(self._loop.model, placed).sum(dim=0)
-            return losses.cpu().numpy(), placed["valid"].sum(dim=0).cpu().numpy()
+            one = {key: torch.from_numpy(np.ascontiguousarray(part)).to(self._device) for key, part in batch.items()}
+            losses = _losses(self._loop.model, one).sum(dim=0)
+            return losses.cpu().numpy(), one["valid"].sum(dim=0).cpu().numpy()
 
     def sample(
         self, prompts: Sequence[Sequence[int]], *, max_new: int, sampling: Sampling, stop_tokens: Sequence[int] = ()
@@ -110,11 +141,16 @@ class Engine:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that a step changes, for a checkpoint."""
-        return self._loop.arrays()
+        if self._team is None:
+            return self._loop.arrays()
+        with self._team.watched():
+            self._team.say(Word.GATHER)
+            return self._loop.arrays() | self._team.collect()
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of `arrays`; raises CheckpointInvalid."""
         self._loop.restore(arrays)
+        self._tell_state(arrays)
 
     def export(self) -> dict[str, np.ndarray]:
         """The evaluated weights by their names in `nn.decoder`."""
@@ -123,11 +159,33 @@ class Engine:
         with self._averaged():
             return _flat(model.tree())
 
-    def _batch(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        return {key: torch.from_numpy(np.ascontiguousarray(part)).to(self._device) for key, part in arrays.items()}
-
     def _averaged(self) -> loop.Averaged:
         return loop.Averaged(self._loop)
+
+
+def build_loop(
+    order: Mapping[str, Any], optimizer: OptimizerOptions, device: str, team: Team | None, *, average: bool = False
+) -> loop.Loop:
+    """The loop that an order describes (`Engine` writes it), with fresh weights; without `average` none is kept."""
+    config = DecoderConfig.parse(order["config"])
+    given = dict(order["options"])
+    options = LoopOptions(**given | {"precision": Precision(**given["precision"])})
+    if not average:
+        options = replace(options, ema_decay=None)
+    generator = torch.Generator().manual_seed(order["seed"])
+    model = Decoder(config, order["vocabulary"], generator=generator).to(device)
+    schedule = warmup_then_decay(optimizer.lr, **order["schedule"])
+    return loop.Loop(model, optimizer, schedule, options, sums, team)
+
+
+def placed(arrays: Mapping[str, np.ndarray], device: str, team: Team | None = None) -> list[dict[str, torch.Tensor]]:
+    """The micro-batches of (micro-batches, rows, length) arrays, of a team's member its rows of each."""
+    own = arrays if team is None else {key: team.rows(part) for key, part in arrays.items()}
+    count = len(arrays["inputs"])
+    return [
+        {key: torch.from_numpy(np.ascontiguousarray(part[index])).to(device) for key, part in own.items()}
+        for index in range(count)
+    ]
 
 
 def _losses(model: torch.nn.Module, batch: loop.Batch) -> torch.Tensor:

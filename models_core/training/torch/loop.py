@@ -17,6 +17,7 @@ from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
 from models_core.training.torch.optimizers import AVAILABLE, twin
+from models_core.training.torch.team import Team
 
 Batch = Mapping[str, torch.Tensor]
 # sums_fn(model, batch) -> (sum of losses over valid tokens, their number, further sums).
@@ -33,15 +34,24 @@ class Loop:
         schedule: Callable[[int], float],
         options: LoopOptions,
         sums_fn: SumsFn,
+        team: Team | None = None,
     ) -> None:
+        """team: the processes whose sums are one gradient; this one then updates the parameters that it owns."""
+        self._team = team
         self.options, self.schedule, self._sums = options, schedule, sums_fn
         self.model = model.to(getattr(torch, options.precision.params))
-        self.optimizer, self._decay = build_optimizer(optimizer, self.model.named_parameters())
+        named = list(self.model.named_parameters())
+        self._owned = [index for index in range(len(named)) if team is None or team.owns(index)]
+        self.optimizer, self._decay = build_optimizer(optimizer, [named[index] for index in self._owned])
         self.step_number = self.updates = self.skipped = self.in_a_row = 0
         self.bad_step = -1
-        accumulate = getattr(torch, options.precision.accumulate)
         self.ema: dict[str, torch.Tensor] | None = None
-        if options.ema_decay is not None:
+        self.restart_average()
+
+    def restart_average(self) -> None:
+        """Let the moving average, if there is one, begin at the parameters as they are."""
+        if self.options.ema_decay is not None:
+            accumulate = getattr(torch, self.options.precision.accumulate)
             self.ema = {name: p.detach().to(accumulate, copy=True) for name, p in self.model.named_parameters()}
 
     def step(self, micro_batches: Sequence[Batch]) -> dict[str, float]:
@@ -63,6 +73,9 @@ class Loop:
             for key, value in {"loss": loss, "valid": count, **extra}.items():
                 held = value.detach().float()
                 sums[key] = sums[key] + held if key in sums else held
+        if self._team is not None:
+            grads = self._team.sum(grads)
+            sums = dict(zip(sums, self._team.sum(list(sums.values())), strict=True))
         count = sums.pop("valid")
         torch._foreach_div_(grads, count)
         metrics = {key: float(value / count) for key, value in sums.items()}
@@ -95,14 +108,20 @@ class Loop:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint: parameters, optimizer state, moving average, counters."""
         found = {f"params.{name}": to_numpy(p) for name, p in self.model.named_parameters()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            for slot, value in slots.items():
-                if value is not None:
-                    held = to_numpy(value) if torch.is_tensor(value) else np.array(value, np.int64)
-                    found[f"optimizer.{index}.{slot}"] = held
+        found |= self.optimizer_arrays()
         for name, mean in (self.ema or {}).items():
             found[f"ema.{name}"] = to_numpy(mean)
         return found | {"counters": np.array(self._counters(), np.int64)}
+
+    def optimizer_arrays(self) -> dict[str, np.ndarray]:
+        """The optimizer's state, by the numbers of the parameters that this process owns."""
+        found: dict[str, np.ndarray] = {}
+        for place, slots in self.optimizer.state_dict()["state"].items():
+            for slot, value in slots.items():
+                if value is not None:
+                    held = to_numpy(value) if torch.is_tensor(value) else np.array(value, np.int64)
+                    found[f"optimizer.{self._owned[place]}.{slot}"] = held
+        return found
 
     @torch.no_grad()
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -122,13 +141,16 @@ class Loop:
                     f"expected {target.dtype}{list(target.shape)}."
                 )
             target.copy_(value)
+        places = {index: place for place, index in enumerate(self._owned)}
         state: dict[int, dict[str, Any]] = {}
         for name in slots:
             _, index, slot = name.split(".", 2)
+            if int(index) not in places:
+                continue
             held = arrays[name]
             # PyTorch's own optimizers count in float32, ours in plain numbers.
             counted = held.ndim == 0 and held.dtype == np.int64
-            state.setdefault(int(index), {})[slot] = int(held) if counted else to_tensor(held)
+            state.setdefault(places[int(index)], {})[slot] = int(held) if counted else to_tensor(held)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         numbers = [int(value) for value in arrays["counters"]]
         self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row = numbers
@@ -143,12 +165,16 @@ class Loop:
             group["lr"] = rate
         if factor != 1.0:
             torch._foreach_mul_(grads, factor)
-        for parameter, grad in zip(parameters, grads, strict=True):
+        for index, (parameter, grad) in enumerate(zip(parameters, grads, strict=True)):
+            if self._team is not None and not self._team.owns(index):
+                continue
             parameter.grad = grad.to(parameter.dtype)
             if self._decay:
                 parameter.mul_(1 - rate * self._decay)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self._team is not None:
+            self._team.share(parameters)
         self.updates += 1
         if self.ema is not None and self.options.ema_decay is not None:
             decay = self.options.ema_decay
