@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from ninja import Query, Status
@@ -20,7 +21,6 @@ from stillroom.boards.scoring import R_MAX
 from stillroom.boards.selectors import Entry, benchmark_access, ranking, workloads
 from stillroom.boards.services import benchmark_create, benchmark_delete, benchmark_update
 from stillroom.core.errors import Invalid, NotFound
-from stillroom.core.intervals import Interval
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.policies import Can
 
@@ -112,13 +112,9 @@ def _entry(benchmark: Benchmark, entry: Entry) -> dict[str, Any]:
         "hi": found.high if found and found.half_width is not None else None,
         "rank": standing.rank,
         "reached": standing.reached,
-        "steps_to_target": _mean(standing.steps_to_target),
+        "steps_to_target": asdict(standing.steps_to_target) if standing.steps_to_target else None,
         "values": list(standing.values),
-        "columns": {key: _mean(value) for key, value in entry.columns.items()},
+        "columns": {key: asdict(value) if value else None for key, value in entry.columns.items()},
         "runs": entry.runs,
         "complete": standing.n >= benchmark.seeds,
     }
-
-
-def _mean(found: Interval | None) -> dict[str, Any] | None:
-    return {"mean": found.mean, "half_width": found.half_width, "n": found.n} if found else None

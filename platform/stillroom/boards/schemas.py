@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from stillroom.boards.scoring import profile, ratios, scores, speedups
 from stillroom.boards.selectors import Workload
+from stillroom.runs.schemas.studies import MeanOut
 from stillroom.tenants.schemas import StrictSchema
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z_][\w.]*$")]
@@ -68,12 +69,6 @@ class BenchmarkOut(Schema):
 class BenchmarkList(Schema):
     items: list[BenchmarkOut]
     next_cursor: str | None = None
-
-
-class MeanOut(Schema):
-    mean: float
-    half_width: float | None
-    n: int
 
 
 class EntryOut(Schema):

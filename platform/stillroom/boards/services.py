@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from stillroom.boards.models import Benchmark
 from stillroom.boards.selectors import MISSING, spec_value
-from stillroom.core.errors import Conflict, Invalid
+from stillroom.core.errors import Conflict, Invalid, NotFound
 from stillroom.runs.catalog import recipe_get
 from stillroom.tenants.callers import Member
 from stillroom.tenants.services import audit
@@ -49,11 +49,17 @@ def benchmark_create(*, member: Member, values: dict[str, Any]) -> Benchmark:
 def benchmark_update(*, member: Member, benchmark: Benchmark, values: dict[str, Any]) -> Benchmark:
     """Change what has no say in the ranking (description, columns), or set a target where there is none.
 
-    A target once set stays: steps to another one do not compare. Raises Invalid for another, or for null anywhere.
+    A target once set stays: steps to another one do not compare. Raises Invalid for another, or for null anywhere,
+    NotFound where it was deleted at the same moment.
     """
     null = {name: "Leave it out to keep it." for name, value in values.items() if value is None}
     if null:
         raise Invalid("A value cannot be taken away.", fields=null)
+    # Locked, so that of two who set a target at once the second is refused.
+    locked = Benchmark.objects.select_for_update(of=("self",)).select_related("tenant").filter(id=benchmark.id).first()
+    if locked is None:
+        raise NotFound("This leaderboard")
+    benchmark = locked
     target = values.get("target", benchmark.target)
     if benchmark.target is not None and target != benchmark.target:
         raise Invalid(

@@ -2619,7 +2619,10 @@ export interface components {
             /** Via */
             via: string;
         };
-        /** MeanOut */
+        /**
+         * MeanOut
+         * @description A mean over `n` seeds; `half_width` of its 95 % interval is null for one seed.
+         */
         MeanOut: {
             /** Half Width */
             half_width: number | null;

@@ -39,6 +39,7 @@ export function EditBoard({ board, onClose }: { board: BenchmarkDetail; onClose:
     })
       .then(() => {
         void client.invalidateQueries({ queryKey: ["benchmark", board.id] });
+        void client.invalidateQueries({ queryKey: ["benchmarks", board.org] });
         say("Leaderboard changed.");
         onClose();
       })

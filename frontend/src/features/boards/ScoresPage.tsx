@@ -87,6 +87,10 @@ export function ScoresPage() {
                   onChange={(event) => url.set({ against: event.target.value || null })}
                 >
                   <option value="">nobody</option>
+                  {reference !== "" &&
+                    scores.data?.methods.some((row) => row.method === reference) !== true && (
+                      <option>{reference}</option>
+                    )}
                   {scores.data?.methods.map((row) => (
                     <option key={row.method}>{row.method}</option>
                   ))}
