@@ -35,7 +35,7 @@ assert (np.sort(schedule.client) == np.sort(task["cohorts"][: warm + rounds])).a
 local = client.LocalTraining(float(task["lr"]), 1, int(task["batch"]), (sizes[0],))
 plan = engine.Plan(learner, local, federated.build(options))
 state = engine.start(plan, params, schedule, jax.random.key(0))
-data = client.gather_clients(task["x"], task["y"], list(task["parts"]))
+data = dual.remember(learner, local, client.gather_clients(task["x"], task["y"], list(task["parts"])))
 advance = engine.compile_advance(plan, example=(state, data, engine.stretch(schedule, 0, 1, CALL)))
 
 

@@ -62,6 +62,7 @@ class ClientData(NamedTuple):
     """The examples, and which of them belong to whom: client i owns rows[begin[i] : begin[i] + size[i]].
 
     Nothing is padded or copied: a fleet of ten thousand ragged clients takes the memory of its examples.
+    gram: the inner products of each client's examples, where `dual.remember` put them.
     """
 
     x: Shaped[Array, " examples *features"]
@@ -69,6 +70,7 @@ class ClientData(NamedTuple):
     rows: Int[Array, " dealt"]
     begin: Int[Array, " clients"]
     size: Int[Array, " clients"]
+    gram: Float[Array, "clients longest longest"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

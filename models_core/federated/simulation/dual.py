@@ -4,10 +4,12 @@ SGD only adds multiples of a client's own examples X to the first kernel. So it 
 
     kernel after k steps = kernel - X^T A_k ,   x_b @ kernel after k steps = (X kernel)_b - (X X^T)_b A_k
 
-X kernel and X X^T are computed once a client, a step touches [examples, width] numbers instead of [features, width],
-and the kernel is written once at the end. Each further epoch over the same examples costs next to nothing.
+X kernel is computed once a participation, X X^T once a run (`remember`) or, where that would take too much memory, once
+a participation; a step touches [examples, width] numbers instead of [features, width], and the kernel is written once
+at the end. Each further epoch over the same examples costs next to nothing.
 Deviates: sums are taken in another order, so that results agree with `client.train` up to rounding.
-Cost: [examples, examples] numbers for the client at work. `pays` says where that is worth it.
+Cost: [examples, examples] numbers for every client, at most as many as the examples themselves have, or for the client
+at work alone. `pays` says where that is worth it.
 """
 
 from __future__ import annotations
@@ -45,18 +47,40 @@ def mlp_task() -> Task:
     )
 
 
-def pays(task: Task, local: LocalTraining, terms: Terms, params: Params) -> bool:
+def remember(task: Task, local: LocalTraining, data: ClientData) -> ClientData:
+    """The same with the inner products of each client's examples, where the task can use them and there is room.
+
+    Places past a client's end repeat its first example.
+    """
+    clients, longest = data.size.shape[0], local.lengths[-1]
+    if task.first is None or clients * longest**2 > data.x.size:
+        return data
+
+    @jax.jit
+    def products(data: ClientData) -> Float[Array, "clients longest longest"]:
+        def of_client(client: Array) -> Array:
+            x = data.x[_rows(local, data, client)]
+            return x @ x.T
+
+        found: Array = jax.lax.map(of_client, jnp.arange(clients))
+        return found
+
+    return data._replace(gram=products(data))
+
+
+def pays(task: Task, local: LocalTraining, terms: Terms, params: Params, data: ClientData) -> bool:
     """Whether this way takes fewer operations, and the loss has no term in the weights themselves.
 
     Per feature, for clients of n examples: the usual way multiplies n width numbers twice an epoch, and writes width
-    numbers once a step; this way multiplies n width numbers twice and n n once in all, always for the longest client.
+    numbers once a step; this way multiplies n width numbers twice in all, and n n once where they are not remembered,
+    always for the longest client.
     """
     if task.first is None or terms.prox_mu:
         return False
     width, longest = task.first.split(params)[0].shape[1], local.lengths[-1]
     typical = sum(local.lengths) / len(local.lengths)
     usual = local.epochs * typical * width * (2 + _WRITING / local.batch_size)
-    return longest * (2 * width + longest) < usual
+    return longest * (2 * width + (longest if data.gram is None else 0)) < usual
 
 
 def train(
@@ -74,14 +98,12 @@ def train(
     """As `client.train`, without a proximal term and a correction."""
     assert task.first is not None
     first = task.first
-    begin, size = data.begin[client], data.size[client]
+    size = data.size[client]
     batches = -(-size // local.batch_size)
-    length = local.lengths[-1]
-    # Places past the client's end hold its first example; no step draws them.
-    rows = data.rows[begin + jnp.where(jnp.arange(length) < size, jnp.arange(length), 0)]
+    rows = _rows(local, data, client)
     x, y = data.x[rows], data.y[rows]
     kernel, rest = first.split(params)
-    products, gram = x @ kernel, x @ x.T
+    products, gram = x @ kernel, x @ x.T if data.gram is None else data.gram[client]
     told = None if teacher is None else task.logits(teacher, x)
 
     def epoch(number: Array, carry: tuple[Params, Array, Array]) -> tuple[Params, Array, Array]:
@@ -116,3 +138,9 @@ def train(
     trained = first.join(kernel - kept(x.T) @ multiples, rest)
     steps = local.epochs * batches
     return trained, total / jnp.maximum(steps, 1).astype(jnp.float32), steps
+
+
+def _rows(local: LocalTraining, data: ClientData, client: Int[Array, ""]) -> Int[Array, " longest"]:
+    """Of a client's examples; places past its end hold the first, which no step draws."""
+    places = jnp.arange(local.lengths[-1])
+    return data.rows[data.begin[client] + jnp.where(places < data.size[client], places, 0)]

@@ -282,7 +282,7 @@ def compile_advance(
         _, data, reports = example
         rows: Any = 0 if data.rows.ndim == 2 else None
         nobody: Any = None
-        data_axes = ClientData(x=nobody, y=nobody, rows=rows, begin=rows, size=rows)
+        data_axes = ClientData(x=nobody, y=nobody, rows=rows, begin=rows, size=rows, gram=rows)
         advance = jax.vmap(advance, in_axes=(0, data_axes, 0 if reports.client.ndim == 3 else None))
     compiled: Advance = partial(jax.jit, donate_argnums=0)(advance).lower(*example).compile()
     return compiled
@@ -307,7 +307,7 @@ def _build_sums(plan: Plan) -> Callable[[ServerState, ClientData, Reports], tupl
             own = jax.tree.map(lambda held: held[row.client], state.controls)
             correction = jax.tree.map(jnp.subtract, state.rule, own)
         work = (plan.task, plan.local, terms, begin, data, row.client, key)
-        if correction is None and dual.pays(plan.task, plan.local, terms, begin):
+        if correction is None and dual.pays(plan.task, plan.local, terms, begin, data):
             end, loss, steps = dual.train(*work, teacher=teacher, taught=taught)
         else:
             end, loss, steps = clients.train(*work, teacher=teacher, taught=taught, correction=correction)

@@ -180,7 +180,7 @@ def prepare(spec: Parts, federation: Federation, *, seed: int) -> Setup:
         federation=federation,
         schedule=schedule,
         plan=plan,
-        data=client.gather_clients(federation.x, federation.y, federation.parts),
+        data=dual.remember(task, local, client.gather_clients(federation.x, federation.y, federation.parts)),
         params=params,
         key=jax.random.fold_in(jax.random.key(seed), 1),
         evaluate=measures.build_evaluation(task, federation, stragglers),

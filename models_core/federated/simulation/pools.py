@@ -17,7 +17,7 @@ from models_core import federated
 from models_core.data import synthetic_writers
 from models_core.errors import SpecInvalid
 from models_core.federated import _partitions, fedavg
-from models_core.federated.simulation import client, engine, experiment, latency, measures
+from models_core.federated.simulation import client, dual, engine, experiment, latency, measures
 from models_core.federated.simulation.codistillation import Pair
 from models_core.federated.simulation.federation import Federation
 from models_core.federated.simulation.schedule import Fleet, Schedule
@@ -172,5 +172,5 @@ def _pool(
     # Both models answer for the whole fleet, whoever taught them.
     evaluate = measures.build_evaluation(task, federation, federation.slow_clients)
     plan = engine.Plan(task, local, federated.build(options))
-    data = client.gather_clients(own.x, own.y, own.parts)
+    data = dual.remember(task, local, client.gather_clients(own.x, own.y, own.parts))
     return Pool(plan, schedule, data, params, members, evaluate)

@@ -24,8 +24,16 @@ CLOSE = 1e-5
 def plans(options: Any, **parts: Any) -> tuple[engine.Plan, engine.Plan]:
     usual = fed.plan_of(options, SIZES, **parts)
     faster = replace(usual, task=dual.mlp_task())
-    assert dual.pays(faster.task, faster.local, faster.terms, fed.initial())
+    assert dual.pays(faster.task, faster.local, faster.terms, fed.initial(), fed.examples(SIZES))
     return usual, faster
+
+
+def remembered(sizes: list[int], local: client.LocalTraining) -> client.ClientData:
+    """Examples with their inner products, whatever room they take."""
+    data = fed.examples(sizes)
+    roomy = dual.remember(dual.mlp_task(), local, data._replace(x=jnp.tile(data.x, (100, 1))))
+    assert roomy.gram is not None
+    return data._replace(gram=roomy.gram)
 
 
 @pytest.mark.parametrize(("sizes", "layers"), [([2, 7, 20], [5, 4, 4, 3]), ([1], [5, 3])])
@@ -36,6 +44,8 @@ def test_a_client_ends_with_the_same_model(sizes: list[int], layers: list[int]) 
     one, other = client.train(dual.mlp_task(), *work), dual.train(dual.mlp_task(), *work)
     fed.assert_close(one, other, CLOSE)
     assert fed.far_apart(one[0], params)
+    held = remembered(sizes, local)
+    fed.assert_close(other, dual.train(dual.mlp_task(), *work[:3], held, *work[4:]), CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +55,12 @@ def test_a_client_ends_with_the_same_model(sizes: list[int], layers: list[int]) 
 )
 def test_whole_runs_agree_with_the_usual_way(options: Any) -> None:
     schedule, data = fed.schedule_of(options, SIZES, SLOW), fed.examples(SIZES)
-    usual, faster = (fed.simulate(plan, schedule, data) for plan in plans(options))
-    fed.assert_close(usual.params, faster.params, CLOSE)
-    np.testing.assert_allclose(usual.losses, faster.losses, rtol=CLOSE)
+    plan, faster = plans(options)
+    usual = fed.simulate(plan, schedule, data)
+    for held in (data, remembered(SIZES, faster.local)):
+        found = fed.simulate(faster, schedule, held)
+        fed.assert_close(usual.params, found.params, CLOSE)
+        np.testing.assert_allclose(usual.losses, found.losses, rtol=CLOSE)
 
 
 def test_maps_and_interruptions_change_nothing() -> None:
@@ -62,9 +75,20 @@ def test_maps_and_interruptions_change_nothing() -> None:
 
 
 def test_it_is_left_alone_where_it_would_not_pay_or_not_be_the_same() -> None:
-    task, params = dual.mlp_task(), fed.initial()
+    task, params, data = dual.mlp_task(), fed.initial(), fed.examples(SIZES)
     local = client.LocalTraining(0.1, 1, 4, (8,))
-    assert dual.pays(task, local, client.Terms(), params)
-    assert not dual.pays(task, replace(local, lengths=(400,)), client.Terms(), params)
-    assert not dual.pays(task, local, fed.plan_of(fedprox.Options(prox_mu=0.1), SIZES).terms, params)
-    assert not dual.pays(client.Task(mlp.apply), local, client.Terms(), params)
+    long = replace(local, lengths=(400,))
+    assert dual.pays(task, local, client.Terms(), params, data)
+    assert not dual.pays(task, long, client.Terms(), params, data)
+    assert not dual.pays(task, local, fed.plan_of(fedprox.Options(prox_mu=0.1), SIZES).terms, params, data)
+    assert not dual.pays(client.Task(mlp.apply), local, client.Terms(), params, data)
+
+
+def test_inner_products_are_remembered_where_they_take_no_more_room_than_the_examples() -> None:
+    data, local = fed.examples([4, 4, 2]), client.LocalTraining(0.1, 1, 4, (4,))
+    found = dual.remember(dual.mlp_task(), local, data).gram
+    assert found is not None
+    own = np.asarray(data.x[8:10])[[0, 1, 0, 0]]
+    np.testing.assert_allclose(found[2], own @ own.T, rtol=1e-5)
+    assert dual.remember(dual.mlp_task(), replace(local, lengths=(5,)), data).gram is None
+    assert dual.remember(client.Task(mlp.apply), local, data).gram is None
