@@ -47,9 +47,10 @@ SPACE = {
 def tuned(method: dict[str, Any], arguments: argparse.Namespace) -> tuple[list[float], float, dict[str, Any], int]:
     """Final training losses by seed, milliseconds a step, the best configuration, and trials that diverged."""
     recipe = catalog.recipe("optimizer_tuning")
+    own = {"width": arguments.width} if arguments.width else {}
     spec = recipe.parse(
         {
-            "workload": {"task": "autoencoder", "data": arguments.data, **SIZES[arguments.data]},
+            "workload": {"task": "autoencoder", "data": arguments.data, **SIZES[arguments.data], **own},
             "optimizer": method,
             "rules": {"kind": "external", "studies": 1, "trials": arguments.trials},
             "strategy": {"kind": "random"},
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--width", type=float, help="of the hidden layers; 1 is the published network on 28x28 images")
     arguments = parser.parse_args()
     found = {}
     for name in arguments.methods:
