@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models_core.catalog import recipe
 from models_core.distill.cache.manifest import CacheInvalid
 from models_core.errors import SpecInvalid
-from models_core.events import Artifact, Checkpoint, Context, Event, Metric
+from models_core.events import Checkpoint, Context, Event, Metric
 from models_core.recipes import distillation, teacher_cache
+from support.run_events import files
 
 ONE_LAYER = {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 8, "d_ff": 24, "window": 6}
 SHARED = {
@@ -34,14 +33,10 @@ CLOSE = 2e-4
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (distillation, teacher_cache):
         monkeypatch.setattr(module, "SAMPLE_TOKENS", 6)
         monkeypatch.setattr(module, "VALIDATION_BYTES", 1000)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def student(folder: Path | None, seed: int = 1, **spec: Any) -> dict[tuple[int, str], float]:
@@ -111,8 +106,8 @@ def test_writing_in_pytorch_resumes_and_says_the_same_whatever_the_folder_holds(
     assert events("one")[-1] == whole[-1]
     drawing = next(e for e in whole if isinstance(e, Checkpoint) and e.state["phase"] == "drawing")
     resumed = events("another", drawing)
-    names = {event.name: event.content for event in whole if isinstance(event, Artifact)}
-    assert {event.name: event.content for event in resumed if isinstance(event, Artifact)} == names
+    kept = files(whole)
+    assert files(resumed) == kept
 
 
 def is_rate(event: Event) -> bool:

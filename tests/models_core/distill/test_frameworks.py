@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models_core.catalog import recipe
 from models_core.errors import SpecInvalid
-from models_core.events import Artifact, Checkpoint, Context, Event, Metric
+from models_core.events import Checkpoint, Context, Event
 from models_core.recipes import distillation, salt
+from support.run_events import files, numbers
 
 SMALL = {
     "length": 12,
@@ -34,15 +33,10 @@ COARSE = {"eval/calibration_error": 2e-2, "eval/accuracy": 2e-3}
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (distillation, salt):
         monkeypatch.setattr(module, "SAMPLE_TOKENS", 10)
         monkeypatch.setattr(module, "VALIDATION_BYTES", 1500)
-    # Threads cost more than they give on matrices of this size.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +48,6 @@ def events(name: str, cache_dir: str, resume: Checkpoint | None = None, **change
     found = recipe(name)
     spec = found.parse({**SMALL, **MODELS, **changes})
     return list(found.run(spec, Context(seed=1, resume=resume, cache_dir=cache_dir)))
-
-
-def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
-    return {
-        (event.step, key): value
-        for event in found
-        if isinstance(event, Metric)
-        for key, value in event.values.items()
-        if not key.startswith("perf/")
-    }
 
 
 @pytest.mark.slow
@@ -125,12 +109,12 @@ def test_a_run_in_pytorch_is_deterministic_and_resumes_bit_for_bit(
     reported = numbers(whole)
     assert all(np.isfinite(value) for value in reported.values())
     saved = [event for event in whole if isinstance(event, Checkpoint)]
-    files = {event.name: event.content for event in whole if isinstance(event, Artifact)}
-    assert {"sample.txt", "student.safetensors", "teacher_sample.txt"} <= files.keys()
+    kept = files(whole)
+    assert {"sample.txt", "student.safetensors", "teacher_sample.txt"} <= kept.keys()
     for checkpoint in (saved[0], saved[2]):
         resumed = events(name, cache_dir, checkpoint, framework="torch", **changes)
         assert numbers(resumed) == {place: v for place, v in reported.items() if place[0] > checkpoint.step}
-        assert {event.name: event.content for event in resumed if isinstance(event, Artifact)} == files
+        assert files(resumed) == kept
 
 
 @pytest.mark.slow

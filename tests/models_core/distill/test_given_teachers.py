@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-import torch
 
 from models_core.catalog import recipe
 from models_core.data import stdlib_text, tokenizers
@@ -17,12 +15,13 @@ from models_core.data._dataset import DataInvalid
 from models_core.data.tokenizers import TokenizerMismatch
 from models_core.distill.cache.manifest import CacheInvalid
 from models_core.errors import SpecInvalid
-from models_core.events import Artifact, Checkpoint, Context, Event, Metric
+from models_core.events import Artifact, Checkpoint, Context, Event
 from models_core.nn import decoder
 from models_core.nn.configs import DecoderConfig
 from models_core.nn.weights.hf_config import Description
 from models_core.recipes import distillation, salt, teacher_cache
 from models_core.training import snapshot, weights
+from support.run_events import files, numbers
 
 SIZES = {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 8, "d_ff": 24, "window": 6}
 CONFIG = DecoderConfig(**SIZES, d_model=20)
@@ -42,7 +41,7 @@ COARSE = {"eval/calibration_error": 2e-2, "eval/accuracy": 2e-3}
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for module in (distillation, salt, teacher_cache):
         monkeypatch.setattr(module, "SAMPLE_TOKENS", 10)
         monkeypatch.setattr(module, "VALIDATION_BYTES", 1500)
@@ -52,10 +51,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     params = decoder.init(jax.random.key(3), CONFIG, stdlib_text.VOCABULARY)
     content = weights.to_bytes(snapshot.to_arrays(params), CONFIG, tokenizers.ByteTokenizer().hash)
     (models / "teacher.safetensors").write_bytes(content)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield models
-    torch.set_num_threads(threads)
+    return models
 
 
 def events(name: str, resume: Checkpoint | None = None, cache: Path | None = None, **changes: Any) -> list[Event]:
@@ -63,16 +59,6 @@ def events(name: str, resume: Checkpoint | None = None, cache: Path | None = Non
     context = Context(seed=1, resume=resume, cache_dir=None if cache is None else str(cache))
     spec = {key: value for key, value in SHORT.items() if key in found.spec_type.model_fields}
     return list(found.run(found.parse({**spec, **changes}), context))
-
-
-def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
-    return {
-        (event.step, key): value
-        for event in found
-        if isinstance(event, Metric)
-        for key, value in event.values.items()
-        if not key.startswith("perf/")
-    }
 
 
 @pytest.mark.slow
@@ -153,8 +139,7 @@ def test_another_text_and_a_tokenizer_of_a_file(tmp_path: Path, folder: Path) ->
         teacher_steps=1,
     )
     assert all(np.isfinite(value) for value in numbers(found).values())
-    files = {event.name: event.content for event in found if isinstance(event, Artifact)}
-    assert files["sample.txt"].startswith(b"The ")
+    assert files(found)["sample.txt"].startswith(b"The ")
     # The teacher in the folder has other tokens.
     with pytest.raises(TokenizerMismatch):
         events("distillation", tokenizer={"kind": "file", "format": "bpe", "path": "t.json"}, framework="torch")

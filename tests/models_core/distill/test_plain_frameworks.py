@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load
 
 from models_core.benches.plain.shifted import ShiftedImages
@@ -18,7 +16,8 @@ from models_core.data import digits
 from models_core.distill import calibration, sparse
 from models_core.distill.options import Gumbel, Sampled, SampledUnique, Sparse, TopK
 from models_core.distill.torch import sparse as torch_sparse
-from models_core.events import Artifact, Checkpoint, Context, Event, Metric
+from models_core.events import Checkpoint, Context, Event
+from support.run_events import files, numbers
 
 SHORT = {"teacher_steps": 2, "student_steps": 3, "warmup_steps": 0, "eval_every": 2, "checkpoint_every": 1}
 IMAGES = {
@@ -37,32 +36,9 @@ CLOSE = 2e-4
 COARSE = {"bias/noise_floor": 30, "eval/calibration_error": 3e-2, "eval/accuracy": 5e-3, "eval/agreement": 5e-3}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    # Threads cost more than they give on matrices of this size.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def events(name: str, spec: dict[str, Any], resume: Checkpoint | None = None) -> list[Event]:
     found = recipe(name)
     return list(found.run(found.parse(spec), Context(seed=1, resume=resume)))
-
-
-def numbers(found: list[Event]) -> dict[tuple[int, str], float]:
-    return {
-        (event.step, key): value
-        for event in found
-        if isinstance(event, Metric)
-        for key, value in event.values.items()
-        if not key.startswith("perf/")
-    }
-
-
-def files(found: list[Event]) -> dict[str, bytes]:
-    return {event.name: event.content for event in found if isinstance(event, Artifact)}
 
 
 @pytest.mark.slow
