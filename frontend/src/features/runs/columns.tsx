@@ -3,7 +3,8 @@ import { Link } from "react-router";
 import type { RecipeMetric, Run, SeriesAnswer } from "@/api/types";
 import { Better } from "@/charts/ChartFrame";
 import { Sparkline, type SparkPoints } from "@/charts/Sparkline";
-import { fromWire, plural } from "@/lib/numbers";
+import { formatConfigNumber, fromWire, plural } from "@/lib/numbers";
+import { getAt, sameJson } from "@/lib/paths";
 import { isActive, isOver, statesSentence } from "@/lib/runStates";
 import { Id } from "@/ui/Notes";
 import { MeanCell, ValueText } from "@/ui/Quantity";
@@ -11,7 +12,8 @@ import { StateBars, StateChip } from "@/ui/StateChip";
 import { Swatch } from "@/ui/Swatch";
 import { Icon } from "@/ui/Icon";
 import { elapsedText, RunProgressText } from "./RunProgressText";
-import { liveMean, type Row } from "./rows";
+import { PARAM } from "./choices";
+import { liveMean, runsIn, type Row } from "./rows";
 
 export interface SparkColumn {
   readonly key: string;
@@ -22,6 +24,8 @@ export interface SparkColumn {
 export interface ColumnsInput {
   readonly org: string;
   readonly metrics: readonly RecipeMetric[];
+  /** params.PATH, as in the query language. */
+  readonly params: readonly string[];
   readonly spark: SparkColumn | null;
   readonly grouped: boolean;
   readonly onToggleGroup: (row: Row) => void;
@@ -127,6 +131,24 @@ function MetricCell({ row, metric }: { row: Row; metric: string }) {
   );
 }
 
+/** A value of the configuration; a group's members share it, unless they were grouped by something else. */
+function ParamCell({ row, path }: { row: Row; path: string }) {
+  const [first, ...others] = runsIn(row).map((run) => getAt(run.spec, path));
+  if (others.some((other) => !sameJson(other, first))) return <span className="quiet">several</span>;
+  if (first === undefined) return <span className="quiet">–</span>;
+  const text =
+    typeof first === "number"
+      ? formatConfigNumber(first)
+      : typeof first === "string"
+        ? first
+        : JSON.stringify(first);
+  return (
+    <span className="mono second" title={text}>
+      {text}
+    </span>
+  );
+}
+
 function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
   const runs: readonly Run[] = row.kind === "run" ? [row.run] : row.members;
   const found = runs.flatMap((run) => spark.byRun.get(run.id) ?? []);
@@ -151,7 +173,7 @@ function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
 }
 
 export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
-  const { org, grouped, spark, metrics } = input;
+  const { org, grouped, spark, metrics, params } = input;
   const fixed: ColumnDef<Row>[] = [
     helper.display({
       id: "name",
@@ -205,7 +227,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   const values = metrics.map((metric) =>
     helper.display({
       id: `metric:${metric.key}`,
-      size: Math.min(190, Math.max(112, 44 + 6.6 * `${metric.key} ${metric.unit}`.length)),
+      size: Math.min(200, Math.max(132, 44 + 6.6 * `${metric.key} ${metric.unit}`.length)),
       meta: { sort: `metric:${metric.key}`, number: true },
       header: () => (
         <>
@@ -216,6 +238,15 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
       cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} />,
     }),
   );
+  const settings = params.map((column) =>
+    helper.display({
+      id: column,
+      size: Math.min(190, Math.max(96, 30 + 6.6 * (column.length - PARAM.length))),
+      meta: { sort: column },
+      header: () => <span title={column}>{column.slice(PARAM.length)}</span>,
+      cell: ({ row }) => <ParamCell row={row.original} path={column.slice(PARAM.length)} />,
+    }),
+  );
   const elapsed = helper.display({
     id: "elapsed",
     size: 88,
@@ -223,7 +254,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     meta: { sort: "created_at", number: true },
     cell: ({ row }) => <ElapsedCell row={row.original} />,
   });
-  return [...fixed, ...curve, ...values, elapsed];
+  return [...fixed, ...curve, ...settings, ...values, elapsed];
 }
 
 function ElapsedCell({ row }: { row: Row }) {
