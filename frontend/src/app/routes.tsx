@@ -32,6 +32,7 @@ export const router = createBrowserRouter([
       page("o/:org/active", () => import("@/features/runs/ActivePage"), "ActivePage"),
       { path: "o/:org/p/:project", element: <Navigate to="runs" replace /> },
       page("o/:org/p/:project/runs", () => import("@/features/runs/RunsPage"), "RunsPage"),
+      page("o/:org/p/:project/import", () => import("@/features/imports/ImportPage"), "ImportPage"),
       page("o/:org/p/:project/studies", () => import("@/features/studies/StudiesPage"), "StudiesPage"),
       page("o/:org/studies/:study", () => import("@/features/studies/StudyPage"), "StudyPage"),
       page("o/:org/compare", () => import("@/features/compare/ComparePage"), "ComparePage"),

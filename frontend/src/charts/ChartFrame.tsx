@@ -211,7 +211,8 @@ function MenuChoice({ text, onPick, close }: { text: string; onPick: () => void;
 
 function readingText(reading: Reading | null, scene: Scene, unit: string): string {
   const line = scene.lines[0];
-  if (line === undefined) return "";
+  // Of several lines none is the one to read; their legend tells all.
+  if (line === undefined || scene.lines.length > 1) return "";
   const value = reading?.values[0] ?? lastFinite(line.y);
   if (value === null) return "–";
   return unit === "bytes" ? formatBytes(value) : formatValue(value);

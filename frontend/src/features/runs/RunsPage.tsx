@@ -132,7 +132,8 @@ export function RunsPage() {
     (key) =>
       choices.find((metric) => metric.key === key) ?? { key, unit: "", goal: null, help: "", primary: false },
   );
-  const columns = tableColumns({ org, grouped, spark, metrics, params, onToggleGroup: toggleGroup });
+  const halves = rows.some((row) => row.kind === "group");
+  const columns = tableColumns({ org, grouped, halves, spark, metrics, params, onToggleGroup: toggleGroup });
 
   const select = (row: Row, range: boolean): void => {
     const at = rows.indexOf(row);
@@ -289,9 +290,12 @@ function NoRuns({
   return (
     <EmptyState
       action={
-        <LinkButton to={`/o/${org}/submit?project=${project}`} look="primary" icon="plus">
-          Choose a recipe
-        </LinkButton>
+        <>
+          <LinkButton to={`/o/${org}/submit?project=${project}`} look="primary" icon="plus">
+            Choose a recipe
+          </LinkButton>
+          <LinkButton to={`/o/${org}/p/${project}/import`}>Import runs</LinkButton>
+        </>
       }
       script={`curl -H "Authorization: Bearer $STILLROOM_TOKEN" ${location.origin}/api/v1/orgs/${org}/projects/${project}/runs`}
     >

@@ -28,8 +28,13 @@ export interface ColumnsInput {
   readonly params: readonly string[];
   readonly spark: SparkColumn | null;
   readonly grouped: boolean;
+  /** Whether a row stands for several runs. */
+  readonly halves: boolean;
   readonly onToggleGroup: (row: Row) => void;
 }
+
+/** A longer name leaves no room for the id; the name links to the run, which shows it. */
+const LONG_NAME = 22;
 
 const helper = createColumnHelper<Row>();
 
@@ -92,12 +97,13 @@ function NameCell({
       <Link to={`/o/${org}/runs/${run.id}`} title={run.name}>
         {row.nested ? `seed ${run.seed}` : run.name}
       </Link>
-      <Id id={run.id} />
+      {run.name.length <= LONG_NAME && <Id id={run.id} />}
     </span>
   );
 }
 
-function MetricCell({ row, metric }: { row: Row; metric: string }) {
+/** `halves`: other rows have intervals, for which room is kept so that values stand below each other. */
+function MetricCell({ row, metric, halves }: { row: Row; metric: string; halves: boolean }) {
   if (row.kind === "run") {
     const summary = row.run.metrics[metric];
     const value = summary === undefined ? null : summary.last;
@@ -105,7 +111,7 @@ function MetricCell({ row, metric }: { row: Row; metric: string }) {
     return (
       <span className="mean">
         <ValueText value={value === null ? null : fromWire(value)} />
-        <span className="mean-half" />
+        {halves && <span className="mean-half" />}
       </span>
     );
   }
@@ -203,7 +209,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     }),
     helper.display({
       id: "progress",
-      size: 250,
+      size: 226,
       header: "Progress, or why it waits",
       cell: ({ row }) =>
         row.original.kind === "run" ? (
@@ -235,7 +241,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
           {metric.goal !== null && <Better goal={metric.goal} />}
         </>
       ),
-      cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} />,
+      cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} halves={input.halves} />,
     }),
   );
   const settings = params.map((column) =>
