@@ -38,6 +38,7 @@ export function LineEnds({
       value: reading === null ? last(line.y) : (reading.of.get(line.label) ?? NaN),
     }))
     .sort((a, b) => rank(b.value) - rank(a.value));
+  const shared = sharedStart(scene.lines.map((line) => line.label));
   const pick = (label: string, hide: boolean): void => {
     const next = new Set(hidden);
     if (hide) {
@@ -76,7 +77,7 @@ export function LineEnds({
               onBlur={() => onFocus(null)}
             >
               <Swatch index={line.style} />
-              <b>{line.label}</b>
+              <b>{shared > 0 ? `…${line.label.slice(shared)}` : line.label}</b>
               <span>{Number.isNaN(value) ? "–" : formatValue(value)}</span>
             </button>
           </li>
@@ -84,6 +85,19 @@ export function LineEnds({
       </ul>
     </div>
   );
+}
+
+/** A beginning of so many letters that all names share tells nothing and takes the room of what does. */
+const LONG_START = 8;
+
+/** Where names that begin alike begin to differ, at a word; 0 where that is early. */
+export function sharedStart(names: readonly string[]): number {
+  const [first = "", ...others] = names;
+  if (others.length === 0) return 0;
+  let end = 0;
+  while (end < first.length && others.every((name) => name[end] === first[end])) end += 1;
+  const word = first.slice(0, end).search(/[^\s/_,-]*$/);
+  return word >= LONG_START ? word : 0;
 }
 
 function rank(value: number): number {

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState, useSyncExternalStore, type KeyboardEvent }
 import uPlot from "uplot";
 import { formatValue } from "@/lib/numbers";
 import { onThemeChange, themeNow } from "@/tokens/theme";
+import { pan, panEnds, pannedRange } from "./pan";
 import { alignedData, rolesOf, shapeOf } from "./plotData";
 import { plotOptions, type Range } from "./plotOptions";
 import { drawSoon, forgetDraw, type Scene, type Scenes, type XKind } from "./scene";
@@ -75,6 +76,7 @@ export function Plot({
   useEffect(() => {
     latest.current = { zoom, yZoom, onZoom, onReading, robust, pin };
   });
+  useEffect(() => panEnds(syncKey), [zoom, syncKey]);
   useEffect(() => {
     const u = plot.current;
     if (u !== null) u.setData(u.data);
@@ -130,12 +132,14 @@ export function Plot({
           syncKey,
           robust: () => latest.current.robust,
           pin: () => latest.current.pin,
-          zoom: () => latest.current.zoom,
+          zoom: () => pannedRange(syncKey) ?? latest.current.zoom,
           yZoom: () => latest.current.yZoom,
           scene: source.get,
           onZoom: (range: Range | null) => latest.current.onZoom(range),
           onYZoom: setYZoom,
           onCursor,
+          onPan: (u: uPlot, from: MouseEvent) =>
+            pan(u, syncKey, from, (range) => latest.current.onZoom(range)),
         };
         plot.current = new uPlot(plotOptions(view), data, host);
         drawn.set(plot.current.root, plot.current);
@@ -186,6 +190,11 @@ export function Plot({
       setYZoom(null);
       onZoom(null);
     }
+    const range = movedRange(u, event.key);
+    if (range !== null) {
+      event.preventDefault();
+      onZoom(range);
+    }
     if (event.key === "p" && onPin !== undefined && u.cursor.idx !== null && u.cursor.idx !== undefined) {
       event.preventDefault();
       event.stopPropagation();
@@ -209,7 +218,7 @@ export function Plot({
       className="plot"
       tabIndex={0}
       role="group"
-      aria-label={`Chart of ${name}. Arrow keys read it point by point.`}
+      aria-label={`Chart of ${name}. Arrow keys read it point by point, plus and minus zoom, P pins the cursor.`}
       onKeyDown={onKey}
     >
       <div ref={frame} style={{ height }} />
@@ -217,6 +226,19 @@ export function Plot({
       <span ref={spoken} className="visually-hidden" aria-live="polite" />
     </div>
   );
+}
+
+/** + and - zoom around the cursor, or the middle; Page Down and Page Up move on by half of what is shown. */
+function movedRange(u: uPlot, key: string): Range | null {
+  const { min, max } = u.scales["x"] ?? {};
+  if (typeof min !== "number" || typeof max !== "number") return null;
+  const index = u.cursor.idx ?? null;
+  const at = index === null ? (min + max) / 2 : (u.data[0][index] ?? (min + max) / 2);
+  const half = (max - min) / 2;
+  if (key === "+" || key === "=") return [at - (at - min) / 2, at + (max - at) / 2];
+  if (key === "-") return [at - (at - min) * 2, at + (max - at) * 2];
+  if (key === "PageDown") return [min + half, max + half];
+  return key === "PageUp" ? [min - half, max - half] : null;
 }
 
 function seriesPlace(scene: Scene, label: string | null): number | null {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { m4 } from "./m4";
 import { padded, resolved } from "./plotOptions";
 import { outliersOf } from "./outliers";
+import { sharedStart } from "./LineEnds";
 import { readingAt } from "./Plot";
 import { emptyScene, SceneSource, withoutLines, type Scene, type SceneLine } from "./scene";
 import { csvOf, rowsOf, sentenceOf } from "./sentences";
@@ -168,5 +169,14 @@ describe("lines", () => {
     expect([...svg.matchAll(/>([0-9.]+)<\/text>/g)].map((found) => found[1])).toEqual(
       expect.arrayContaining(["0", "2", "4", "6"]),
     );
+  });
+});
+
+describe("names in a legend", () => {
+  it("lose a long beginning that all share, at a word", () => {
+    expect(sharedStart(["sweep lr 5.1e-3", "sweep lr 5.2e-4"])).toBe("sweep lr ".length);
+    expect(sharedStart(["Adam", "Adam W"])).toBe(0);
+    expect(sharedStart(["one alone and long"])).toBe(0);
+    expect(sharedStart([])).toBe(0);
   });
 });

@@ -84,6 +84,7 @@ export function drawOutliers(u: uPlot, scene: Scene, points: readonly Outlier[],
   ctx.save();
   ctx.font = `${11 * scale}px "Inter Variable", sans-serif`;
   ctx.textBaseline = "middle";
+  ctx.setLineDash([]);
   // The furthest is told; one that is inside the range only of a lone line, whose it then clearly is.
   let label: { readonly point: Outlier; readonly x: number; readonly y: number } | null = null;
   for (const point of points.slice(0, MOST_ARROWS)) {
@@ -129,6 +130,7 @@ export function drawPin(u: uPlot, at: number | null): void {
   ctx.save();
   ctx.strokeStyle = readToken("--accent");
   ctx.lineWidth = 1.4 * devicePixelRatio;
+  ctx.setLineDash([]);
   ctx.beginPath();
   ctx.moveTo(x, bbox.top);
   ctx.lineTo(x, bbox.top + bbox.height);

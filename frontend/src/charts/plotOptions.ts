@@ -31,6 +31,7 @@ export interface PlotView {
   readonly onZoom: (range: Range | null) => void;
   readonly onYZoom: (range: Range | null) => void;
   readonly onCursor: (u: uPlot) => void;
+  readonly onPan: (u: uPlot, from: MouseEvent) => void;
 }
 
 /** Series tokens are #rrggbb. */
@@ -246,6 +247,10 @@ export function plotOptions(view: PlotView): uPlot.Options {
       drag: { x: true, y: false, setScale: false, dist: 4 },
       bind: {
         mousedown: (u, _, handler) => (event) => {
+          if (event.shiftKey && event.button === 0) {
+            view.onPan(u, event);
+            return null;
+          }
           const drag = u.cursor.drag;
           if (drag !== undefined) {
             drag.x = !event.altKey;

@@ -27,6 +27,8 @@ import { reaches } from "./reach";
 import { ReachTable } from "./ReachTable";
 
 const POINTS = 800;
+/** More arms than these are named by the legend alone, until they are asked for. */
+const MANY_ARMS = 8;
 
 function metricsOf(runs: readonly Run[], known: readonly RecipeMetric[]): RecipeMetric[] {
   const keys = new Set(runs.flatMap((run) => Object.keys(run.metrics)));
@@ -120,6 +122,7 @@ export function Comparison({
     source.set(overlayScene(arms, data, { key, lines, smoothing, log }));
   }, [source, arms, data, key, lines, smoothing, log]);
 
+  const repeated = arms.some((arm) => arm.runs.length > 1);
   const rows = finals(arms, key, baseline);
   const nextArm = arms[(arms.findIndex((arm) => arm.hash === baseline) + 1) % arms.length];
   useShortcuts([
@@ -246,7 +249,7 @@ export function Comparison({
       <div className={answer.isPlaceholderData ? "dimmed" : undefined}>
         <ChartFrame
           name={key}
-          unit={[metric.unit, lines === "mean" ? "shaded: 95 % interval over seeds" : ""]
+          unit={[metric.unit, lines === "mean" && repeated ? "shaded: 95 % interval over seeds" : ""]
             .filter((part) => part !== "")
             .join(", ")}
           better={metric.goal}
@@ -296,10 +299,12 @@ export function Comparison({
 }
 
 function ArmTags({ arms, onRemove }: { arms: readonly Arm[]; onRemove: ((arm: Arm) => void) | null }) {
+  const [all, showAll] = useState(false);
+  const shown = all || arms.length <= MANY_ARMS + 1 ? arms : arms.slice(0, MANY_ARMS);
   return (
-    <div className="row">
+    <div className="row arm-tags">
       <span className="quiet">Arms</span>
-      {arms.map((arm) => (
+      {shown.map((arm) => (
         <span key={arm.hash} className="arm-tag">
           <Swatch index={arm.style} />
           <b>{arm.label}</b>
@@ -316,6 +321,11 @@ function ArmTags({ arms, onRemove }: { arms: readonly Arm[]; onRemove: ((arm: Ar
           )}
         </span>
       ))}
+      {arms.length > MANY_ARMS + 1 && (
+        <Button small look="quiet" aria-expanded={all} onClick={() => showAll(!all)}>
+          {all ? "Show fewer" : `${arms.length - shown.length} more arms`}
+        </Button>
+      )}
     </div>
   );
 }

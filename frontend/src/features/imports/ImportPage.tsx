@@ -112,7 +112,9 @@ export function ImportPage() {
             ? "Importing"
             : count > 0
               ? `Import ${plural(count, "run")}`
-              : `Import ${plural(ready.length, "file")}`}
+              : ready.length > 0
+                ? `Import ${plural(ready.length, "file")}`
+                : "Import"}
         </Button>
       }
     >
