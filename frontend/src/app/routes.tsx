@@ -30,6 +30,7 @@ export const router = createBrowserRouter([
       page("", () => import("@/features/home/HomePage"), "HomePage"),
       { path: "o/:org", element: <Navigate to="active" replace /> },
       page("o/:org/active", () => import("@/features/runs/ActivePage"), "ActivePage"),
+      page("o/:org/projects", () => import("@/features/org/ProjectsPage"), "ProjectsPage"),
       { path: "o/:org/p/:project", element: <Navigate to="runs" replace /> },
       page("o/:org/p/:project/runs", () => import("@/features/runs/RunsPage"), "RunsPage"),
       page("o/:org/p/:project/import", () => import("@/features/imports/ImportPage"), "ImportPage"),

@@ -185,7 +185,7 @@ export function RunsPage() {
   return (
     <PageFrame
       title={name}
-      crumbs={[{ text: "Projects", to: `/o/${org}/active` }]}
+      crumbs={[{ text: "Projects", to: `/o/${org}/projects` }]}
       followsLive
       actions={
         <>
