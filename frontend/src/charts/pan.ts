@@ -24,7 +24,6 @@ function onScreen(u: uPlot): boolean {
 export function pan(u: uPlot, syncKey: string, began: MouseEvent, tell: (range: Range) => void): void {
   const { min, max } = u.scales["x"] ?? {};
   if (typeof min !== "number" || typeof max !== "number") return;
-  began.preventDefault();
   const perPixel = (max - min) / Math.max(1, u.over.clientWidth);
   const plots = uPlot.sync(syncKey).plots.filter(onScreen);
   const redraw = (): void => {

@@ -276,6 +276,16 @@ export function plotOptions(view: PlotView): uPlot.Options {
           drawCrosses(u, view.scene());
         },
       ],
+      setSeries: [
+        (u, place) => {
+          // What belongs to the line that stands out stands out with it.
+          const line = place === null ? undefined : roles[place - 1]?.line;
+          roles.forEach((role, at) => {
+            const series = u.series[at + 1];
+            if (series !== undefined && role.line === line) series.alpha = 1;
+          });
+        },
+      ],
       setCursor: [view.onCursor],
       setSelect: [(u) => takeSelection(u, view)],
     },

@@ -12,7 +12,7 @@ import { useShortcuts } from "@/lib/keys";
 import { formatInteger } from "@/lib/numbers";
 import { isActive, isOver, isWaiting } from "@/lib/runStates";
 import { useUrlState } from "@/lib/urlState";
-import { Button } from "@/ui/Button";
+import { Button, LinkButton } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { XAxisChoice } from "@/charts/XAxisChoice";
 import { ChartGroup } from "./ChartGroup";
@@ -129,7 +129,7 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
             Unpin {formatX(pin, kind)}
           </Button>
         )}
-        {!system && (
+        {!system && keys.length > 0 && (
           <>
             <label className="check" title="Spikes may leave the y range; arrows at the edge tell of them">
               <input
@@ -231,7 +231,13 @@ function NoPoints({ run, system }: { run: Run; system: boolean }) {
   if (isWaiting(run.state))
     return <EmptyState>No points yet. They appear here when the run starts.</EmptyState>;
   return (
-    <EmptyState>
+    <EmptyState
+      action={
+        isOver(run.state) ? (
+          <LinkButton to={`/o/${run.org}/runs/${run.id}/logs`}>Read its logs</LinkButton>
+        ) : undefined
+      }
+    >
       {isActive(run.state) ? "No points yet. The run has started." : "This run ended without a point."}
     </EmptyState>
   );
