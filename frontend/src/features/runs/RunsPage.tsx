@@ -63,7 +63,11 @@ export function RunsPage() {
     }),
     enabled: recipes.isFetched && logged.isFetched,
   });
-  const pages = list.data?.pages;
+  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
+  // While a query cannot be understood the rows of the last one stay.
+  const [before, setBefore] = useState(list.data);
+  if (list.data !== undefined && list.data !== before) setBefore(list.data);
+  const pages = (list.data ?? (misread === null ? undefined : before))?.pages;
   const items = useMemo(() => pages?.flatMap((page) => page.items), [pages]);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = list;
   const seen = new Map<string, number>();
@@ -179,7 +183,6 @@ export function RunsPage() {
     { key: "Escape", does: "Clear the selection", run: () => url.set({ sel: null }) },
   ]);
 
-  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
   const total = pages?.[0]?.total ?? 0;
   const name = here === undefined || here.name === "" ? project : here.name;
   return (
@@ -251,7 +254,7 @@ export function RunsPage() {
             }
             cursor={cursor}
             onCursor={setCursor}
-            dimmed={list.isPlaceholderData}
+            dimmed={list.isPlaceholderData || misread !== null}
             onEnd={hasNextPage && !isFetchingNextPage ? () => void fetchNextPage() : null}
           />
         )}
