@@ -211,6 +211,65 @@ def test_files_are_looked_into_and_a_project_goes_out_and_comes_back(
     assert installation.api("GET", home)["runs"] == 2
 
 
+def test_files_become_runs_that_are_read_compared_and_thrown_away(
+    page: Page, installation: Platform, tmp_path: Path
+) -> None:
+    installation.api("POST", "/orgs/demo/projects", {"slug": "imports", "name": "Imports"})
+    (tmp_path / "rates.csv").write_text(
+        "run,step,loss\n" + "".join(f"{name},{step},{1 / (step + 1)}\n" for name in "ab" for step in range(20))
+    )
+    (tmp_path / "broken.csv").write_text("step,loss\n1,2\n1.5,2\n")
+    keys = [f"layer{at:03}/norm" for at in range(260)]
+    rows = ["step," + ",".join(keys), *(f"{step}," + ",".join(str(step + 1) for _ in keys) for step in range(3))]
+    (tmp_path / "wide.csv").write_text("\n".join(rows))
+    page.goto("/o/demo/p/imports/import")
+    chosen = page.get_by_label("Files to import")
+    chosen.set_input_files([tmp_path / name for name in ("rates.csv", "broken.csv", "wide.csv")])
+    expect(page.get_by_role("row", name="broken.csv")).to_contain_text("Line 3, column step")
+    page.get_by_role("button", name="Import 3 runs").click()
+    expect(page.get_by_role("row", name="rates.csv")).to_contain_text("40 points are new.")
+    expect(page.get_by_role("row", name="wide.csv")).to_contain_text("780 points are new.")
+    chosen.set_input_files(tmp_path / "rates.csv")
+    page.get_by_role("button", name="Import 2 runs").click()
+    expect(page.get_by_text("Nothing new.")).to_be_visible()
+
+    # More metrics than one request takes: charts come as they are looked at.
+    page.get_by_role("row", name="wide.csv").get_by_role("link").click()
+    expect(page.get_by_text("260 of 260")).to_be_visible()
+    expect(page.get_by_role("region", name="layer000/norm")).to_contain_text("3")
+    page.get_by_label("Find charts").fill("layer259")
+    chart = page.get_by_role("region", name="layer259/norm")
+    expect(chart).to_contain_text("rose from 1 to 3")
+    chart.hover()
+    chart.get_by_role("button", name="Options of layer259/norm").click()
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="Export SVG").click()
+    picture = tmp_path / "chart.svg"
+    download.value.save_as(picture)
+    assert "<title>layer259/norm" in picture.read_text()
+    page.get_by_role("group", name="Chart of layer259/norm").press("End")
+    page.keyboard.press("p")
+    expect(page).to_have_url(re.compile("pin=2"))
+
+    page.get_by_role("link", name="Artifacts").click()
+    page.get_by_label("Files to add").set_input_files(tmp_path / "rates.csv")
+    expect(page.get_by_role("cell", name="rates.csv", exact=True)).to_be_visible()
+    expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible()
+
+    # The table shows what scripts logged, and many runs can go at once and come back.
+    page.goto("/o/demo/p/imports/runs")
+    page.get_by_role("button", name="Choose columns").click()
+    page.get_by_label("Find a metric or a setting").fill("loss")
+    page.get_by_role("checkbox", name="loss").check()
+    expect(page.get_by_role("columnheader", name="loss", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_label("Select all rows that are loaded").check()
+    page.get_by_role("button", name="Move 3 to trash").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("3 runs back from the trash.")).to_be_visible()
+    expect(page.get_by_role("link", name="wide")).to_be_visible()
+
+
 def test_every_page_can_be_heard_and_reached_by_keyboard(page: Page, installation: Platform) -> None:
     project = f"/orgs/demo/projects/{installation.project}"
     example = min(recipes()["optimizer_benchmark"].examples, key=lambda example: example.cost_s)
@@ -223,15 +282,16 @@ def test_every_page_can_be_heard_and_reached_by_keyboard(page: Page, installatio
     for run in study["runs"]:
         assert installation.wait(run)["state"] == "SUCCEEDED"
     runs = study["runs"]
-    here = ("submit", "submit/salt", "active", "usage", "members", "tokens", "nodes", "alerts", "storage")
+    here = ("submit", "projects", "submit/salt", "active", "usage", "members", "tokens", "nodes", "alerts", "storage")
     addresses = [
         "/",
         *(f"/o/demo/{name}" for name in here),
         f"/o/demo/p/{installation.project}/runs",
         f"/o/demo/p/{installation.project}/studies",
+        f"/o/demo/p/{installation.project}/import",
         f"/o/demo/studies/{study['id']}",
         f"/o/demo/runs/{runs[0]}",
-        f"/o/demo/compare?runs={','.join(runs)}",
+        f"/o/demo/compare?runs={','.join(runs)}&view=all",
         "/leaderboards",
         "/leaderboards/new",
         "/leaderboards/scores",

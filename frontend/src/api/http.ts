@@ -115,3 +115,23 @@ export async function sendFile<T>(path: string, file: Blob, type: string): Promi
   if (!response.ok) throw await errorOf(response);
   return (await response.json()) as T;
 }
+
+/** A file sent by PUT, with how much of it has gone; fetch tells nothing of that. */
+export function putFile(path: string, file: Blob, onShare: (share: number) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", path);
+    request.setRequestHeader("X-CSRFToken", csrfToken());
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => onShare(event.total > 0 ? event.loaded / event.total : 0);
+    request.onerror = () => reject(unreachable());
+    request.onload = () => {
+      if (request.status < 300) {
+        resolve();
+        return;
+      }
+      errorOf(new Response(request.responseText, { status: request.status })).then(reject, reject);
+    };
+    request.send(file);
+  });
+}

@@ -90,6 +90,22 @@ export const orgRunsQuery = (org: string, filter: RunListFilter) =>
     placeholderData: keepPreviousData,
   });
 
+/** Names of all metrics that runs of the project have logged, in order; the first thousand. */
+export const metricKeysQuery = (org: string, project: string) =>
+  queryOptions({
+    queryKey: ["metric-keys", org, project],
+    queryFn: async ({ signal }) => {
+      const page = await body(
+        api.GET("/api/v1/orgs/{org}/projects/{project}/metric-keys", {
+          params: { path: { org, project }, query: { limit: 1000 } },
+          signal,
+        }),
+      );
+      return page.items;
+    },
+    staleTime: 30_000,
+  });
+
 /** What may come next at a place in a query. */
 export const completionQuery = (org: string, project: string, q: string, place: number) =>
   queryOptions({

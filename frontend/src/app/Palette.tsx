@@ -42,11 +42,14 @@ export function Palette({ org, onClose }: { org: OrgOfMe | undefined; onClose: (
     ["Home", "/"],
     ["Submit", `${base}/submit`],
     ["Active runs", `${base}/active`],
+    ["Projects", `${base}/projects`],
     ["Leaderboards", "/leaderboards"],
     ["Quota and usage", `${base}/usage`],
     ["Members", `${base}/members`],
     ["Tokens", `${base}/tokens`],
     ["Nodes", `${base}/nodes`],
+    ["Alerts", `${base}/alerts`],
+    ["Storage and trash", `${base}/storage`],
   ].map(([name = "", to = "/"]) => ({ id: to, text: name, detail: "page", act: go(to) }));
   const places: Entry[] = (projects.data?.items ?? []).map((project) => ({
     id: `p:${project.slug}`,

@@ -72,7 +72,9 @@ function OrgLinks({ org }: { org: OrgOfMe }) {
           active.data !== undefined && active.data.total > 0 ? formatInteger(active.data.total) : undefined
         }
       />
-      <div className="side-heading">Projects</div>
+      <NavLink className="side-heading side-heading-link" to={`${base}/projects`}>
+        Projects
+      </NavLink>
       {projects.data?.items.map((project) => (
         <SideLink
           key={project.slug}
@@ -172,7 +174,7 @@ function DeviceUse({ org }: { org: string }) {
   const limit = limitOf(quota);
   if (limit === 0)
     return <div className="sidebar-foot second">No device is attached, so nothing can start.</div>;
-  const words = quota.waiting > 0 ? `${quota.waiting} waiting` : "nothing waits";
+  const words = quota.waiting > 0 ? `${quota.waiting} waiting` : `none waits for ${quota.kind}`;
   return (
     <div className="sidebar-foot">
       <div className="row">

@@ -1,20 +1,23 @@
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { formatBytes, formatFixed, formatInteger, formatValue } from "@/lib/numbers";
+import type uPlot from "uplot";
+import { readToken } from "@/tokens/series";
 import { Icon } from "@/ui/Icon";
 import { Menu } from "@/ui/Menu";
 import "./charts.css";
 import { downloadPng, downloadText } from "./downloads";
+import { svgOf, type SvgView } from "./svg";
 import { LineEnds } from "./LineEnds";
-import { Plot, type Reading } from "./Plot";
+import { Plot, plotIn, readingAt, type Reading } from "./Plot";
 import type { Range } from "./plotOptions";
-import type { Scene, SceneSource, XKind } from "./scene";
+import { withoutLines, type Scene, type Scenes, type XKind } from "./scene";
 import { csvOf, formatX, rowsOf, sentenceOf } from "./sentences";
 
 export interface ChartFrameProps {
   readonly name: string;
   readonly unit: string;
   readonly better?: "min" | "max" | null;
-  readonly source: SceneSource;
+  readonly source: Scenes;
   readonly kind: XKind;
   /** What the x axis shows where it is neither steps nor time. */
   readonly xName?: string;
@@ -25,6 +28,10 @@ export interface ChartFrameProps {
   readonly yLog: boolean;
   readonly onYLog: (log: boolean) => void;
   readonly fromZero?: boolean;
+  /** Whether spikes may leave the y range. */
+  readonly robust?: boolean;
+  readonly pin?: number | null;
+  readonly onPin?: (x: number | null) => void;
   /** Written into exports: what the lines are, when they are not the raw values. */
   readonly smoothing?: string;
   readonly lineEnds?: boolean;
@@ -32,30 +39,39 @@ export interface ChartFrameProps {
 
 /** Title, unit and reading above; menu on hover or focus; a sentence and a table for whoever cannot see the canvas. */
 export function ChartFrame(props: ChartFrameProps) {
-  const { name, unit, better, source, kind, height = 190, yLog, onYLog } = props;
+  const { name, unit, better, source: whole, kind, height = 190, yLog, onYLog, pin = null } = props;
   const root = useRef<HTMLElement>(null);
   const reading = useRef<HTMLSpanElement>(null);
   const [table, showTable] = useState(false);
   const many = props.lineEnds === true;
-  const [isolated, isolate] = useState<Reading | null>(null);
+  const [under, setUnder] = useState<Reading | null>(null);
+  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const [focused, setFocused] = useState<string | null>(null);
+  const source = useMemo(() => withoutLines(whole, hidden), [whole, hidden]);
 
   const showReading = (found: Reading | null): void => {
     if (many) {
-      isolate(found);
+      setUnder(found);
       return;
     }
-    if (reading.current !== null) reading.current.textContent = readingText(found, source.get(), unit);
+    const kept = found ?? (pin === null ? null : readingAt(source.get(), pin));
+    if (reading.current !== null) reading.current.textContent = readingText(kept, source.get(), unit);
   };
+  const atCursor = under ?? (pin === null || !many ? null : readingAt(source.get(), pin));
   useEffect(() => {
     if (many) return;
     const show = (): void => {
       const node = reading.current;
       if (node !== null && node.closest(".chart:hover") === null)
-        node.textContent = readingText(null, source.get(), unit);
+        node.textContent = readingText(
+          pin === null ? null : readingAt(source.get(), pin),
+          source.get(),
+          unit,
+        );
     };
     show();
     return source.subscribe(show);
-  }, [source, many, unit]);
+  }, [source, many, unit, pin]);
 
   return (
     <section className="card chart" ref={root} aria-label={name}>
@@ -86,6 +102,20 @@ export function ChartFrame(props: ChartFrameProps) {
                 close={close}
               />
               <MenuChoice
+                text="Export SVG"
+                onPick={() => {
+                  const u = plotIn(root.current);
+                  if (u === null) return;
+                  const caption = [name, unit, props.smoothing].filter(Boolean).join("  ");
+                  downloadText(
+                    `${name}.svg`,
+                    "image/svg+xml",
+                    svgOf(source.get(), viewOf(u, kind, yLog, caption)),
+                  );
+                }}
+                close={close}
+              />
+              <MenuChoice
                 text="Export PNG"
                 onPick={() =>
                   downloadPng(root.current, name, [name, unit, props.smoothing].filter(Boolean).join("  "))
@@ -107,18 +137,51 @@ export function ChartFrame(props: ChartFrameProps) {
             kind={kind}
             yLog={yLog}
             fromZero={props.fromZero ?? false}
+            robust={props.robust ?? false}
+            pin={pin}
+            {...(props.onPin === undefined ? {} : { onPin: props.onPin })}
+            focused={focused}
             syncKey={props.syncKey}
             zoom={props.zoom}
             onZoom={props.onZoom}
             onReading={showReading}
           />
-          {many && <LineEnds source={source} height={height} reading={isolated} kind={kind} />}
+          {many && (
+            <LineEnds
+              source={whole}
+              height={height}
+              reading={atCursor === null ? null : named(atCursor, source.get(), under === null)}
+              kind={kind}
+              hidden={hidden}
+              onHidden={setHidden}
+              onFocus={setFocused}
+            />
+          )}
         </div>
       )}
       {props.xName !== undefined && props.xName !== "" && <p className="chart-x">{props.xName}</p>}
       <Sentence source={source} name={name} kind={kind} />
     </section>
   );
+}
+
+function named(reading: Reading, scene: Scene, pinned: boolean) {
+  const of = new Map(scene.lines.map((line, at) => [line.label, reading.values[at] ?? null]));
+  return { x: reading.x, of, pinned };
+}
+
+function viewOf(u: uPlot, kind: XKind, log: boolean, caption: string): SvgView {
+  const { x, y } = u.scales;
+  return {
+    width: u.width,
+    height: u.height,
+    x: [x?.min ?? 0, x?.max ?? 1],
+    y: [y?.min ?? 0, y?.max ?? 1],
+    kind,
+    log,
+    caption,
+    color: readToken,
+  };
 }
 
 export function Better({ goal }: { goal: "min" | "max" }) {
@@ -148,7 +211,8 @@ function MenuChoice({ text, onPick, close }: { text: string; onPick: () => void;
 
 function readingText(reading: Reading | null, scene: Scene, unit: string): string {
   const line = scene.lines[0];
-  if (line === undefined) return "";
+  // Of several lines none is the one to read; their legend tells all.
+  if (line === undefined || scene.lines.length > 1) return "";
   const value = reading?.values[0] ?? lastFinite(line.y);
   if (value === null) return "–";
   return unit === "bytes" ? formatBytes(value) : formatValue(value);
@@ -165,7 +229,7 @@ export function lastFinite(values: ArrayLike<number>): number | null {
 const SPOKEN_EVERY_MS = 10_000;
 
 /** Said again only when it is asked for: the sentence follows at most every ten seconds. */
-function Sentence({ source, name, kind }: { source: SceneSource; name: string; kind: XKind }) {
+function Sentence({ source, name, kind }: { source: Scenes; name: string; kind: XKind }) {
   const [text, setText] = useState(() => sentenceOf(name, source.get(), kind));
   const [drawn, setDrawn] = useState(1);
   useEffect(() => {
@@ -200,7 +264,7 @@ function Sentence({ source, name, kind }: { source: SceneSource; name: string; k
 
 const TABLE_ROWS = 200;
 
-function SceneTable({ source, name, kind }: { source: SceneSource; name: string; kind: XKind }) {
+function SceneTable({ source, name, kind }: { source: Scenes; name: string; kind: XKind }) {
   const scene = useSyncExternalStore(source.subscribe, source.get);
   const rows = rowsOf(scene, TABLE_ROWS);
   return (

@@ -3,9 +3,10 @@ import { useEffect, useRef, useState, useSyncExternalStore, type KeyboardEvent }
 import uPlot from "uplot";
 import { formatValue } from "@/lib/numbers";
 import { onThemeChange, themeNow } from "@/tokens/theme";
+import { pan, panEnds, pannedRange } from "./pan";
 import { alignedData, rolesOf, shapeOf } from "./plotData";
 import { plotOptions, type Range } from "./plotOptions";
-import { drawSoon, forgetDraw, type SceneSource, type XKind } from "./scene";
+import { drawSoon, forgetDraw, type Scene, type Scenes, type XKind } from "./scene";
 import { formatX } from "./sentences";
 
 export interface Reading {
@@ -14,13 +15,33 @@ export interface Reading {
   readonly values: readonly (number | null)[];
 }
 
+/** The last place of the cursor in the charts that share it, so that a key can pin it. */
+const cursors = new Map<string, number>();
+
+export function cursorOf(syncKey: string): number | null {
+  return cursors.get(syncKey) ?? null;
+}
+
+/** The chart drawn inside of an element. */
+const drawn = new WeakMap<Element, uPlot>();
+
+export function plotIn(root: Element | null): uPlot | null {
+  const found = root?.querySelector(".uplot");
+  return found === null || found === undefined ? null : (drawn.get(found) ?? null);
+}
+
 export interface PlotProps {
-  readonly source: SceneSource;
+  readonly source: Scenes;
   readonly name: string;
   readonly height: number;
   readonly kind: XKind;
   readonly yLog: boolean;
   readonly fromZero?: boolean;
+  readonly robust?: boolean;
+  readonly pin?: number | null;
+  readonly onPin?: (x: number | null) => void;
+  /** The line that stands out, by its label. */
+  readonly focused?: string | null;
   readonly syncKey: string;
   readonly zoom: Range | null;
   readonly onZoom: (range: Range | null) => void;
@@ -36,6 +57,10 @@ export function Plot({
   kind,
   yLog,
   fromZero = false,
+  robust = false,
+  pin = null,
+  onPin,
+  focused = null,
   syncKey,
   zoom,
   onZoom,
@@ -47,14 +72,21 @@ export function Plot({
   const label = useRef<HTMLSpanElement>(null);
   const [yZoom, setYZoom] = useState<Range | null>(null);
   const theme = useSyncExternalStore(onThemeChange, themeNow);
-  const latest = useRef({ zoom, yZoom, onZoom, onReading });
+  const latest = useRef({ zoom, yZoom, onZoom, onReading, robust, pin });
   useEffect(() => {
-    latest.current = { zoom, yZoom, onZoom, onReading };
+    latest.current = { zoom, yZoom, onZoom, onReading, robust, pin };
   });
+  useEffect(() => panEnds(syncKey), [zoom, syncKey]);
   useEffect(() => {
     const u = plot.current;
     if (u !== null) u.setData(u.data);
-  }, [zoom, yZoom]);
+  }, [zoom, yZoom, robust]);
+  useEffect(() => plot.current?.redraw(false), [pin]);
+  useEffect(() => {
+    const place = seriesPlace(source.get(), focused);
+    const u = plot.current;
+    u?.setSeries(place, { focus: place !== null });
+  }, [focused, source]);
 
   useEffect(() => {
     const host = frame.current;
@@ -67,6 +99,7 @@ export function Plot({
       const index = u.cursor.idx;
       const reading = index === null || index === undefined ? null : readAt(u, index, source);
       latest.current.onReading?.(reading);
+      if (reading !== null) cursors.set(syncKey, reading.x);
       if (label.current !== null) {
         const shown = reading !== null && u.root.matches(":hover, :focus-within");
         label.current.hidden = !shown;
@@ -97,14 +130,19 @@ export function Plot({
           yLog,
           fromZero,
           syncKey,
-          zoom: () => latest.current.zoom,
+          robust: () => latest.current.robust,
+          pin: () => latest.current.pin,
+          zoom: () => pannedRange(syncKey) ?? latest.current.zoom,
           yZoom: () => latest.current.yZoom,
           scene: source.get,
           onZoom: (range: Range | null) => latest.current.onZoom(range),
           onYZoom: setYZoom,
           onCursor,
+          onPan: (u: uPlot, from: MouseEvent) =>
+            pan(u, syncKey, from, (range) => latest.current.onZoom(range)),
         };
         plot.current = new uPlot(plotOptions(view), data, host);
+        drawn.set(plot.current.root, plot.current);
       } else {
         plot.current.setData(data);
       }
@@ -152,6 +190,16 @@ export function Plot({
       setYZoom(null);
       onZoom(null);
     }
+    const range = movedRange(u, event.key);
+    if (range !== null) {
+      event.preventDefault();
+      onZoom(range);
+    }
+    if (event.key === "p" && onPin !== undefined && u.cursor.idx !== null && u.cursor.idx !== undefined) {
+      event.preventDefault();
+      event.stopPropagation();
+      onPin(pin === null ? (xs[u.cursor.idx] ?? null) : null);
+    }
     if (wanted === undefined || xs.length === 0) return;
     event.preventDefault();
     const index = Math.max(0, Math.min(xs.length - 1, wanted));
@@ -170,7 +218,7 @@ export function Plot({
       className="plot"
       tabIndex={0}
       role="group"
-      aria-label={`Chart of ${name}. Arrow keys read it point by point.`}
+      aria-label={`Chart of ${name}. Arrow keys read it point by point, plus and minus zoom, P pins the cursor.`}
       onKeyDown={onKey}
     >
       <div ref={frame} style={{ height }} />
@@ -180,8 +228,38 @@ export function Plot({
   );
 }
 
+/** + and - zoom around the cursor, or the middle; Page Down and Page Up move on by half of what is shown. */
+function movedRange(u: uPlot, key: string): Range | null {
+  const { min, max } = u.scales["x"] ?? {};
+  if (typeof min !== "number" || typeof max !== "number") return null;
+  const index = u.cursor.idx ?? null;
+  const at = index === null ? (min + max) / 2 : (u.data[0][index] ?? (min + max) / 2);
+  const half = (max - min) / 2;
+  if (key === "+" || key === "=") return [at - (at - min) / 2, at + (max - at) / 2];
+  if (key === "-") return [at - (at - min) * 2, at + (max - at) * 2];
+  if (key === "PageDown") return [min + half, max + half];
+  return key === "PageUp" ? [min - half, max - half] : null;
+}
+
+function seriesPlace(scene: Scene, label: string | null): number | null {
+  const line = scene.lines.findIndex((one) => one.label === label);
+  const place = rolesOf(scene).findIndex((role) => role.kind === "line" && role.line === line);
+  return place < 0 ? null : place + 1;
+}
+
+/** What each line is at a place, or was last before it. */
+export function readingAt(scene: Scene, x: number): Reading {
+  const values = scene.lines.map((line) => {
+    let at = line.x.length - 1;
+    while (at >= 0 && (line.x[at] ?? Infinity) > x) at -= 1;
+    const value = at < 0 ? undefined : line.y[at];
+    return value === undefined || !Number.isFinite(value) ? null : value;
+  });
+  return { x, values };
+}
+
 /** Reads each line at the cursor, or its nearest earlier point where lines have points of their own. */
-function readAt(u: uPlot, index: number, source: SceneSource): Reading {
+function readAt(u: uPlot, index: number, source: Scenes): Reading {
   const scene = source.get();
   const roles = rolesOf(scene);
   const values = scene.lines.map((_, line) => {

@@ -1,9 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { m4 } from "./m4";
 import { padded, resolved } from "./plotOptions";
-import { emptyScene, type Scene } from "./scene";
+import { outliersOf } from "./outliers";
+import { sharedStart } from "./LineEnds";
+import { readingAt } from "./Plot";
+import { emptyScene, SceneSource, withoutLines, type Scene, type SceneLine } from "./scene";
 import { csvOf, rowsOf, sentenceOf } from "./sentences";
 import { ema } from "./smoothing";
+import { svgOf } from "./svg";
 
 describe("ema", () => {
   it("keeps a constant constant from the first point on", () => {
@@ -93,5 +97,86 @@ describe("ranges of an axis", () => {
   it("keep a small but real difference", () => {
     const [low, high] = padded(1, 1.00001, false);
     expect(Number(high) - Number(low)).toBeLessThan(2e-5);
+  });
+});
+
+function lineOf(label: string, y: readonly number[], style = 0): SceneLine {
+  return { label, style, x: y.map((_, at) => at), y, raw: null, band: null };
+}
+
+describe("spikes", () => {
+  const calm = Array.from({ length: 400 }, (_, at) => 2 + Math.sin(at) / 10);
+  const spiked = calm.map((value, at) => (at === 250 ? 90 : at === 300 ? -40 : value));
+
+  it("stand out with value and place, the furthest first, and leave the range of the rest", () => {
+    const found = outliersOf({ ...emptyScene, lines: [lineOf("loss", spiked)] });
+    expect(found.points).toEqual([
+      { x: 250, value: 90, side: "above" },
+      { x: 300, value: -40, side: "below" },
+    ]);
+    expect(found.range?.map((value) => value.toFixed(1))).toEqual(["1.9", "2.1"]);
+  });
+
+  it("are looked for in the part that is shown", () => {
+    const scene = { ...emptyScene, lines: [lineOf("loss", spiked)] };
+    expect(outliersOf(scene, 0, 200)).toEqual({ range: null, points: [] });
+    expect(outliersOf(scene, 0, 260).points).toHaveLength(1);
+  });
+
+  it("are none in a curve that falls, in a constant, in a step, or in few points", () => {
+    const falling = Array.from({ length: 1000 }, (_, at) => 2 + 40 * Math.exp(-at / 200));
+    const step = calm.map((_, at) => (at < 350 ? 1 : 100));
+    for (const y of [falling, calm.map(() => 3), step, [1, 1, 1, 900]])
+      expect(outliersOf({ ...emptyScene, lines: [lineOf("loss", y)] }).points).toEqual([]);
+  });
+});
+
+describe("lines", () => {
+  const scene = { ...emptyScene, lines: [lineOf("a", [1, 2, 3]), lineOf("b", [4, NaN, 6], 1)] };
+
+  it("are hidden by label, and the scene is filtered once", () => {
+    const source = new SceneSource();
+    source.set(scene);
+    const shown = withoutLines(source, new Set(["a"]));
+    expect(shown.get().lines.map((line) => line.label)).toEqual(["b"]);
+    expect(shown.get()).toBe(shown.get());
+    expect(withoutLines(source, new Set())).toBe(source);
+  });
+
+  it("are read at a pinned place, or last before it", () => {
+    expect(readingAt(scene, 1.5)).toEqual({ x: 1.5, values: [2, null] });
+    expect(readingAt(scene, -1).values).toEqual([null, null]);
+  });
+
+  it("become an SVG with a path each, gaps, escaped names and readable ticks", () => {
+    const named = { ...scene, lines: [lineOf("a<b>", [1, 2, 3]), lineOf("gap", [4, NaN, 6], 1)] };
+    const svg = svgOf(named, {
+      width: 400,
+      height: 200,
+      x: [0, 2],
+      y: [0, 6],
+      kind: "step",
+      log: false,
+      caption: "loss & more",
+      color: (token) => token,
+    });
+    expect(svg).toContain("<title>loss &amp; more</title>");
+    expect(svg).toContain("a&lt;b&gt;");
+    expect(svg).not.toContain("NaN");
+    expect(svg.match(/stroke-width="1.8"[^>]*\/>/g)).toHaveLength(4);
+    // The gap is two strokes of the pen.
+    expect(svg.match(/d="(M[^"]*)" stroke="--series-2"/)?.[1]?.match(/M/g)).toHaveLength(2);
+    expect([...svg.matchAll(/>([0-9.]+)<\/text>/g)].map((found) => found[1])).toEqual(
+      expect.arrayContaining(["0", "2", "4", "6"]),
+    );
+  });
+});
+
+describe("names in a legend", () => {
+  it("lose a long beginning that all share, at a word", () => {
+    expect(sharedStart(["sweep lr 5.1e-3", "sweep lr 5.2e-4"])).toBe("sweep lr ".length);
+    expect(sharedStart(["Adam", "Adam W"])).toBe(0);
+    expect(sharedStart(["one alone and long"])).toBe(0);
+    expect(sharedStart([])).toBe(0);
   });
 });

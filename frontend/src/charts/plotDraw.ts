@@ -2,7 +2,10 @@
 
 import type uPlot from "uplot";
 import { readToken, styleOf, type Marker } from "@/tokens/series";
-import type { Scene } from "./scene";
+import { formatValue } from "@/lib/numbers";
+import type { Outlier } from "./outliers";
+import type { Scene, XKind } from "./scene";
+import { formatX } from "./sentences";
 
 export function drawMarks(u: uPlot, scene: Scene): void {
   const { ctx, bbox } = u;
@@ -56,7 +59,82 @@ export function drawCrosses(u: uPlot, scene: Scene): void {
   ctx.textBaseline = "middle";
   const left = last > bbox.left + bbox.width * 0.6;
   ctx.textAlign = left ? "right" : "left";
-  ctx.fillText(`${scene.nonFiniteCount} ${word ?? ""}`, last + (left ? -8 : 8) * scale, y);
+  writeOver(ctx, `${scene.nonFiniteCount} ${word ?? ""}`, last + (left ? -8 : 8) * scale, y);
+  ctx.restore();
+}
+
+/** Text with a rim of the surface, so that a line below does not strike it out. */
+function writeOver(ctx: CanvasRenderingContext2D, text: string, x: number, y: number): void {
+  const color = ctx.fillStyle;
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.lineJoin = "round";
+  ctx.strokeStyle = readToken("--surface");
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = color;
+  ctx.fillText(text, x, y);
+}
+
+const MOST_ARROWS = 40;
+
+/** Spikes: an arrow at the edge where the range leaves them out, a ring where it does not; the furthest with its value. */
+export function drawOutliers(u: uPlot, scene: Scene, points: readonly Outlier[], kind: XKind): void {
+  if (points.length === 0) return;
+  const { ctx, bbox } = u;
+  const scale = devicePixelRatio;
+  ctx.save();
+  ctx.font = `${11 * scale}px "Inter Variable", sans-serif`;
+  ctx.textBaseline = "middle";
+  ctx.setLineDash([]);
+  // The furthest is told; one that is inside the range only of a lone line, whose it then clearly is.
+  let label: { readonly point: Outlier; readonly x: number; readonly y: number } | null = null;
+  for (const point of points.slice(0, MOST_ARROWS)) {
+    const x = u.valToPos(point.x, "x", true);
+    const y = u.valToPos(point.value, "y", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    const above = y < bbox.top;
+    const outside = above || y > bbox.top + bbox.height;
+    if (!outside && (label !== null || scene.lines.length > 1)) continue;
+    const edge = above ? bbox.top + scale : bbox.top + bbox.height - scale;
+    const inwards = (above ? 6 : -6) * scale;
+    ctx.fillStyle = ctx.strokeStyle = readToken("--ink-2");
+    ctx.beginPath();
+    if (outside) {
+      ctx.moveTo(x, edge);
+      ctx.lineTo(x + 4 * scale, edge + inwards);
+      ctx.lineTo(x - 4 * scale, edge + inwards);
+      ctx.fill();
+    } else {
+      ctx.lineWidth = 1.4 * scale;
+      ctx.arc(x, y, 4 * scale, 0, 2 * Math.PI);
+      ctx.stroke();
+    }
+    label ??= { point, x, y: outside ? edge + inwards : Math.max(bbox.top + 6 * scale, y) };
+  }
+  if (label !== null) {
+    const more = points.length > 1 ? `, ${points.length - 1} more` : "";
+    const text = `${formatValue(label.point.value)} at ${formatX(label.point.x, kind)}${more}`;
+    const right = label.x + ctx.measureText(text).width + 12 * scale < bbox.left + bbox.width;
+    ctx.textAlign = right ? "left" : "right";
+    ctx.fillStyle = readToken("--ink");
+    writeOver(ctx, text, label.x + (right ? 8 : -8) * scale, label.y);
+  }
+  ctx.restore();
+}
+
+/** A cursor that stays. */
+export function drawPin(u: uPlot, at: number | null): void {
+  if (at === null) return;
+  const { ctx, bbox } = u;
+  const x = Math.round(u.valToPos(at, "x", true));
+  if (x < bbox.left || x > bbox.left + bbox.width) return;
+  ctx.save();
+  ctx.strokeStyle = readToken("--accent");
+  ctx.lineWidth = 1.4 * devicePixelRatio;
+  ctx.setLineDash([]);
+  ctx.beginPath();
+  ctx.moveTo(x, bbox.top);
+  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.stroke();
   ctx.restore();
 }
 

@@ -4,7 +4,8 @@ import type uPlot from "uplot";
 import { formatFixed, formatPower, formatShort } from "@/lib/numbers";
 import { readToken, styleOf } from "@/tokens/series";
 import { rolesOf } from "./plotData";
-import { drawCrosses, drawEnds, drawMarks } from "./plotDraw";
+import { drawCrosses, drawEnds, drawMarks, drawOutliers, drawPin } from "./plotDraw";
+import { outliersOf } from "./outliers";
 import type { Scene, XKind } from "./scene";
 import { tickX } from "./sentences";
 
@@ -19,6 +20,10 @@ export interface PlotView {
   readonly kind: XKind;
   readonly yLog: boolean;
   readonly fromZero: boolean;
+  /** Whether spikes may leave the y range; arrows at the edge then tell of them. */
+  readonly robust: () => boolean;
+  /** Where the cursor is pinned. */
+  readonly pin: () => number | null;
   readonly syncKey: string;
   readonly zoom: () => Range | null;
   readonly yZoom: () => Range | null;
@@ -26,6 +31,7 @@ export interface PlotView {
   readonly onZoom: (range: Range | null) => void;
   readonly onYZoom: (range: Range | null) => void;
   readonly onCursor: (u: uPlot) => void;
+  readonly onPan: (u: uPlot, from: MouseEvent) => void;
 }
 
 /** Series tokens are #rrggbb. */
@@ -103,7 +109,10 @@ function yRange(view: PlotView, low: number | null, high: number | null): uPlot.
   const chosen = view.yZoom();
   if (chosen !== null) return resolved(chosen[0], chosen[1]);
   if (low === null || high === null) return view.yLog ? [0.1, 1] : [0, 1];
-  if (!view.yLog) return padded(low, high, view.fromZero);
+  if (!view.yLog) {
+    const bulk = view.robust() ? outliersOf(view.scene(), ...(view.zoom() ?? [])).range : null;
+    return bulk === null ? padded(low, high, view.fromZero) : padded(bulk[0], bulk[1], view.fromZero);
+  }
   const floor = low > 0 ? low : high / 1e6;
   const room = Math.max(1.05, (high / floor) ** 0.06);
   return [floor / room, high * room];
@@ -166,6 +175,21 @@ const logAxis: uPlot.Axis = {
   values: (_, splits) => logTexts(splits),
 };
 
+/** Ticks of 1, 2 or 5 in a range, about as many as asked for. */
+export function niceTicks(low: number, high: number, about: number): { at: number; text: string }[] {
+  const step = STEPS.find((one) => (high - low) / one <= about) ?? high - low;
+  const splits: number[] = [];
+  for (let place = Math.ceil(low / step - 1e-9); place * step <= high + step * 1e-9; place += 1)
+    splits.push(Number((place * step).toPrecision(12)));
+  const texts = tickTexts(splits);
+  return splits.map((at, index) => ({ at, text: texts[index] ?? "" }));
+}
+
+export function logTicks(low: number, high: number): { at: number; text: string }[] {
+  const splits = logSplits(low, high);
+  return logTexts(splits).flatMap((text, index) => (text === null ? [] : [{ at: splits[index] ?? 0, text }]));
+}
+
 export function plotOptions(view: PlotView): uPlot.Options {
   const axis: uPlot.Axis = {
     stroke: readToken("--axis"),
@@ -194,7 +218,7 @@ export function plotOptions(view: PlotView): uPlot.Options {
       {
         ...axis,
         size: 24,
-        space: (_, __, ___, ____, room) => Math.max(58, room / 6),
+        space: (_, __, ___, ____, room) => Math.max(46, room / 6),
         ...(view.kind === "step" ? { incrs: STEPS.filter((step) => step >= 1) } : {}),
         values: (_, splits) => splits.map((x) => tickX(x, view.kind)),
       },
@@ -210,6 +234,11 @@ export function plotOptions(view: PlotView): uPlot.Options {
     cursor: {
       y: false,
       sync,
+      // The line under the pointer stands out; bands and raw values follow theirs.
+      focus: {
+        prox: scene.lines.length > 1 ? 16 : -1,
+        dist: (_, series, __, at, cursor) => (drawnLine(series) ? Math.abs(at - cursor) : Infinity),
+      },
       points: {
         size: (_, series) => (drawnLine(series) ? 7 : 0),
         width: 2,
@@ -218,6 +247,10 @@ export function plotOptions(view: PlotView): uPlot.Options {
       drag: { x: true, y: false, setScale: false, dist: 4 },
       bind: {
         mousedown: (u, _, handler) => (event) => {
+          if (event.shiftKey && event.button === 0) {
+            view.onPan(u, event);
+            return null;
+          }
           const drag = u.cursor.drag;
           if (drag !== undefined) {
             drag.x = !event.altKey;
@@ -238,7 +271,19 @@ export function plotOptions(view: PlotView): uPlot.Options {
       draw: [
         (u) => {
           drawEnds(u, view.scene());
+          drawOutliers(u, view.scene(), outliersOf(view.scene(), ...(view.zoom() ?? [])).points, view.kind);
+          drawPin(u, view.pin());
           drawCrosses(u, view.scene());
+        },
+      ],
+      setSeries: [
+        (u, place) => {
+          // What belongs to the line that stands out stands out with it.
+          const line = place === null ? undefined : roles[place - 1]?.line;
+          roles.forEach((role, at) => {
+            const series = u.series[at + 1];
+            if (series !== undefined && role.line === line) series.alpha = 1;
+          });
         },
       ],
       setCursor: [view.onCursor],

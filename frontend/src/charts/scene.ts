@@ -44,8 +44,31 @@ export const emptyScene: Scene = {
   xRange: null,
 };
 
+/** Where a chart reads what it shows. */
+export interface Scenes {
+  readonly get: () => Scene;
+  readonly subscribe: (listener: () => void) => () => void;
+}
+
+/** The same scenes without the lines that are hidden; a scene is filtered once. */
+export function withoutLines(source: Scenes, hidden: ReadonlySet<string>): Scenes {
+  if (hidden.size === 0) return source;
+  let [from, shown]: [Scene | null, Scene] = [null, emptyScene];
+  return {
+    subscribe: source.subscribe,
+    get: () => {
+      const scene = source.get();
+      if (scene !== from) {
+        from = scene;
+        shown = { ...scene, lines: scene.lines.filter((line) => !hidden.has(line.label)) };
+      }
+      return shown;
+    },
+  };
+}
+
 /** Holds the newest scene and tells charts that there is one; charts draw it when they next draw. */
-export class SceneSource {
+export class SceneSource implements Scenes {
   private scene: Scene = emptyScene;
   private readonly listeners = new Set<() => void>();
 

@@ -1,7 +1,9 @@
 import { useQueries } from "@tanstack/react-query";
 import { useParams } from "react-router";
 import { runQuery } from "@/api/runs";
+import type { Run } from "@/api/types";
 import { plural } from "@/lib/numbers";
+import { isOver } from "@/lib/runStates";
 import { useUrlState } from "@/lib/urlState";
 import { Button, LinkButton } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
@@ -14,8 +16,15 @@ const MOST_RUNS = 200;
 export function ComparePage() {
   const { org = "" } = useParams();
   const url = useUrlState();
-  const ids = url.list("runs").slice(0, MOST_RUNS);
-  const found = useQueries({ queries: ids.map((id) => ({ ...runQuery(id), refetchInterval: 15_000 })) });
+  const asked = url.list("runs");
+  const ids = asked.slice(0, MOST_RUNS);
+  const found = useQueries({
+    queries: ids.map((id) => ({
+      ...runQuery(id),
+      refetchInterval: ({ state }: { state: { data?: Run | undefined } }) =>
+        state.data !== undefined && isOver(state.data.state) ? (false as const) : 15_000,
+    })),
+  });
   const runs = found.flatMap((one) => one.data ?? []);
   const broken = found.find((one) => one.isError);
   const pending = found.some((one) => one.isPending);
@@ -42,6 +51,11 @@ export function ComparePage() {
           <EmptyState action={<LinkButton to={`/o/${org}/active`}>Choose runs</LinkButton>}>
             No runs are chosen. Select some in a project with X and press C.
           </EmptyState>
+        )}
+        {asked.length > MOST_RUNS && (
+          <p className="second" role="status">
+            The first {MOST_RUNS} of {plural(asked.length, "run")} are compared.
+          </p>
         )}
         {broken !== undefined && <ErrorNote error={broken.error} />}
         {pending && <Skeleton lines={8} />}

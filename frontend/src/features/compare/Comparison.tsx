@@ -4,7 +4,10 @@ import { recipesQuery } from "@/api/recipes";
 import { seriesQuery } from "@/api/runs";
 import type { RecipeMetric, Run } from "@/api/types";
 import { ChartFrame } from "@/charts/ChartFrame";
+import { cursorOf } from "@/charts/Plot";
+import type { Range } from "@/charts/plotOptions";
 import { SceneSource, type XKind } from "@/charts/scene";
+import { formatX } from "@/charts/sentences";
 import { XAxisChoice } from "@/charts/XAxisChoice";
 import { useShortcuts } from "@/lib/keys";
 import { isOver } from "@/lib/runStates";
@@ -19,10 +22,13 @@ import "./compare.css";
 import { overlayScene } from "./compareScenes";
 import { DiffTable } from "./DiffTable";
 import { FinalsTable } from "./FinalsTable";
+import { MetricGrid } from "./MetricGrid";
 import { reaches } from "./reach";
 import { ReachTable } from "./ReachTable";
 
 const POINTS = 800;
+/** More arms than these are named by the legend alone, until they are asked for. */
+const MANY_ARMS = 8;
 
 function metricsOf(runs: readonly Run[], known: readonly RecipeMetric[]): RecipeMetric[] {
   const keys = new Set(runs.flatMap((run) => Object.keys(run.metrics)));
@@ -86,8 +92,17 @@ export function Comparison({
     arms[0]?.hash ??
     "";
   const diff = url.get("diff") === "on";
+  const every = url.get("view") === "all";
+  const robust = url.get("range") === "robust";
+  const pinText = url.get("pin");
+  const pin = pinText === "" || !Number.isFinite(Number(pinText)) ? null : Number(pinText);
+  const setPin = (at: number | null): void => url.set({ pin: at === null ? null : String(at) });
+  const syncKey = `compare-${x}`;
   const [lo, hi] = url.get("zoom").split(",").map(Number);
   const zoom = lo !== undefined && hi !== undefined && hi > lo ? ([lo, hi] as const) : null;
+
+  const setZoom = (range: Range | null): void =>
+    url.set({ zoom: range === null ? null : range.map((value) => Number(value.toPrecision(8))).join(",") });
 
   const living = runs.some((run) => !isOver(run.state));
   const answer = useQuery({
@@ -107,6 +122,7 @@ export function Comparison({
     source.set(overlayScene(arms, data, { key, lines, smoothing, log }));
   }, [source, arms, data, key, lines, smoothing, log]);
 
+  const repeated = arms.some((arm) => arm.runs.length > 1);
   const rows = finals(arms, key, baseline);
   const nextArm = arms[(arms.findIndex((arm) => arm.hash === baseline) + 1) % arms.length];
   useShortcuts([
@@ -122,6 +138,12 @@ export function Comparison({
       run: () => url.set({ lines: lines === "mean" ? "seeds" : null }),
     },
     { key: "b", does: "Next baseline", run: () => url.set({ base: nextArm?.hash.slice(0, 12) ?? null }) },
+    {
+      key: "p",
+      does: "Pin the cursor of the charts, or let it go",
+      run: () => setPin(pin === null ? cursorOf(syncKey) : null),
+    },
+    { key: "v", does: "One metric or all", run: () => url.set({ view: every ? null : "all" }) },
     { key: "d", does: "Config differences", run: () => url.set({ diff: diff ? null : "on" }) },
   ]);
 
@@ -134,6 +156,15 @@ export function Comparison({
         }
       />
       <div className="compare-tools">
+        <Segmented
+          label="Charts"
+          value={every ? "all" : "one"}
+          options={[
+            ["one", "One metric"],
+            ["all", `All ${metrics.length}`],
+          ]}
+          onChange={(next) => url.set({ view: next === "all" ? "all" : null })}
+        />
         <span className="select-frame compare-metric">
           <select
             className="select"
@@ -185,7 +216,20 @@ export function Comparison({
           />
           <b>{smoothing === 0 ? "off" : `EMA ${smoothing.toFixed(2)}`}</b>
         </label>
+        <label className="check" title="Spikes may leave the y range; arrows at the edge tell of them">
+          <input
+            type="checkbox"
+            checked={robust}
+            onChange={(event) => url.set({ range: event.target.checked ? "robust" : null })}
+          />
+          Robust range
+        </label>
         <span className="spacer" />
+        {pin !== null && (
+          <Button small onClick={() => setPin(null)} title="P pins and lets go">
+            Unpin {formatX(pin, kind)}
+          </Button>
+        )}
         <button
           type="button"
           className="filter"
@@ -205,7 +249,7 @@ export function Comparison({
       <div className={answer.isPlaceholderData ? "dimmed" : undefined}>
         <ChartFrame
           name={key}
-          unit={[metric.unit, lines === "mean" ? "shaded: 95 % interval over seeds" : ""]
+          unit={[metric.unit, lines === "mean" && repeated ? "shaded: 95 % interval over seeds" : ""]
             .filter((part) => part !== "")
             .join(", ")}
           better={metric.goal}
@@ -213,19 +257,28 @@ export function Comparison({
           kind={kind}
           xName={kind === "series" ? `${x}${xUnit === "" ? "" : `, ${xUnit}`}` : ""}
           height={380}
-          syncKey="compare"
+          syncKey={syncKey}
           zoom={zoom}
-          onZoom={(range) =>
-            url.set({
-              zoom: range === null ? null : range.map((value) => Number(value.toPrecision(8))).join(","),
-            })
-          }
+          onZoom={setZoom}
+          robust={robust}
+          pin={pin}
+          onPin={setPin}
           yLog={log}
           onYLog={(on) => url.set({ y: on ? "log" : null })}
           smoothing={smoothing === 0 ? "" : `EMA ${smoothing.toFixed(2)}`}
           lineEnds
         />
       </div>
+      {every && (
+        <MetricGrid
+          arms={arms}
+          metrics={metrics.filter((one) => one.key !== key && one.key !== x)}
+          view={{ x, kind, lines, smoothing, log, zoom, robust, pin, syncKey, living }}
+          onZoom={setZoom}
+          onPin={setPin}
+          onPick={(picked) => url.set({ key: picked })}
+        />
+      )}
       <FinalsTable
         org={org}
         rows={rows}
@@ -246,10 +299,12 @@ export function Comparison({
 }
 
 function ArmTags({ arms, onRemove }: { arms: readonly Arm[]; onRemove: ((arm: Arm) => void) | null }) {
+  const [all, showAll] = useState(false);
+  const shown = all || arms.length <= MANY_ARMS + 1 ? arms : arms.slice(0, MANY_ARMS);
   return (
-    <div className="row">
+    <div className="row arm-tags">
       <span className="quiet">Arms</span>
-      {arms.map((arm) => (
+      {shown.map((arm) => (
         <span key={arm.hash} className="arm-tag">
           <Swatch index={arm.style} />
           <b>{arm.label}</b>
@@ -266,6 +321,11 @@ function ArmTags({ arms, onRemove }: { arms: readonly Arm[]; onRemove: ((arm: Ar
           )}
         </span>
       ))}
+      {arms.length > MANY_ARMS + 1 && (
+        <Button small look="quiet" aria-expanded={all} onClick={() => showAll(!all)}>
+          {all ? "Show fewer" : `${arms.length - shown.length} more arms`}
+        </Button>
+      )}
     </div>
   );
 }

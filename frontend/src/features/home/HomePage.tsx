@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { Link } from "react-router";
 import { recipesQuery } from "@/api/recipes";
-import { orgRunsQuery } from "@/api/runs";
+import { activeFilter, orgRunsQuery } from "@/api/runs";
 import { currentOrg } from "@/api/scope";
 import { useMe } from "@/api/session";
 import type { Recipe, Run } from "@/api/types";
@@ -37,14 +37,19 @@ export function HomePage() {
   useNow(10_000);
   useOrgLive(org);
   const runs = useQuery({ ...orgRunsQuery(org, { sort: "-created_at" }), enabled: org !== "" });
+  // Alone, since many finished ones may be newer than what runs for days.
+  const alive = useQuery({ ...orgRunsQuery(org, activeFilter), enabled: org !== "" });
+  const broken = useQuery({
+    ...orgRunsQuery(org, { state: ["FAILED", "LOST"], sort: "-created_at" }),
+    enabled: org !== "",
+  });
   const items = runs.data?.items ?? [];
+  const living = alive.data?.items ?? [];
   const ended = (run: Run): number => Date.parse(run.ended_at ?? "") || 0;
   const sinceMs = Number(since);
-  const failed = items.filter(
-    (run) => (run.state === "FAILED" || run.state === "LOST") && ended(run) >= sinceMs,
-  );
-  const waiting = items.filter((run) => isWaiting(run.state)).sort(byRank);
-  const running = items.filter((run) => isActive(run.state));
+  const failed = (broken.data?.items ?? []).filter((run) => ended(run) >= sinceMs).slice(0, 20);
+  const waiting = living.filter((run) => isWaiting(run.state)).sort(byRank);
+  const running = living.filter((run) => isActive(run.state));
   const finished = items.filter((run) => run.state === "SUCCEEDED").slice(0, 12);
   useEffect(() => {
     const timer = window.setInterval(previousVisit, VISIT_GAP_MS / 2);

@@ -10,6 +10,7 @@ import { Button } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { Icon } from "@/ui/Icon";
 import { ArtifactPreview } from "./ArtifactPreview";
+import { UploadFiles } from "./UploadFiles";
 
 export function ArtifactsTab({ run }: { run: Run }) {
   const artifacts = useQuery({
@@ -17,12 +18,13 @@ export function ArtifactsTab({ run }: { run: Run }) {
     refetchInterval: isActive(run.state) ? 10_000 : false,
   });
   const [shown, show] = useState<Artifact | null>(null);
+  const upload = run.external && run.can.includes("edit") ? <UploadFiles run={run} /> : undefined;
   if (artifacts.isPending) return <Skeleton />;
   if (artifacts.isError) return <ErrorNote error={artifacts.error} retry={() => void artifacts.refetch()} />;
   const { items } = artifacts.data;
   if (items.length === 0) {
     return (
-      <EmptyState>
+      <EmptyState action={upload}>
         No artifacts.{" "}
         {isActive(run.state) ? "They appear here as the run saves them." : "This run saved none."}
       </EmptyState>
@@ -30,6 +32,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
   }
   return (
     <>
+      {upload}
       <div className="card table-scroll">
         <table className="table" aria-label="Artifacts">
           <thead>
@@ -40,7 +43,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
               </th>
               <th scope="col">Type</th>
               <th scope="col">sha256</th>
-              <th scope="col">Attempt epoch</th>
+              <th scope="col">Attempt</th>
               <th scope="col">Saved</th>
               <th scope="col">
                 <span className="visually-hidden">Actions</span>

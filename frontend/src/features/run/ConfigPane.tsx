@@ -20,7 +20,7 @@ export function configText(value: Json | undefined): string {
 export function ConfigPane({ org, run }: { org: string; run: Run }) {
   const [scope, setScope] = useState<Scope>(run.parent === null ? "all" : "changed");
   const parent = useQuery({ ...runQuery(run.parent ?? ""), enabled: run.parent !== null });
-  const all = leaves(run.spec);
+  const all = Object.keys(run.spec).length === 0 ? [] : leaves(run.spec);
   const changed = parent.data === undefined ? [] : changes(parent.data.spec, run.spec);
   const sections = new Map<string, [string, Json][]>();
   for (const [path, value] of all) {
@@ -72,6 +72,11 @@ export function ConfigPane({ org, run }: { org: string; run: Run }) {
           ))}
         </dl>
       )}
+      {all.length === 0 && (
+        <p className="config-parent">
+          {run.external ? "The script gave no configuration." : "The spec is empty."}
+        </p>
+      )}
       {scope === "all" &&
         [...sections].map(([section, list]) => (
           <div key={section}>
@@ -86,13 +91,19 @@ export function ConfigPane({ org, run }: { org: string; run: Run }) {
             </dl>
           </div>
         ))}
-      <h4>Reproduce</h4>
+      <h4>{run.external ? "Origin" : "Reproduce"}</h4>
       <dl className="config-list">
-        <Fact name="recipe" value={`${run.recipe} ${run.recipe_version}`} />
-        <Fact name="spec hash" value={run.spec_hash.slice(0, 12)} copy={run.spec_hash} />
-        <Fact name="seed" value={String(run.seed)} />
-        <Fact name="resources" value={`${run.resources.devices} ${run.resources.kind}`} />
-        <Fact name="time limit" value={formatDuration(run.resources.time_limit_s)} />
+        {run.external ? (
+          <Fact name="logged by" value="a script or an import" />
+        ) : (
+          <>
+            <Fact name="recipe" value={`${run.recipe} ${run.recipe_version}`} />
+            <Fact name="spec hash" value={run.spec_hash.slice(0, 12)} copy={run.spec_hash} />
+            <Fact name="seed" value={String(run.seed)} />
+            <Fact name="resources" value={`${run.resources.devices} ${run.resources.kind}`} />
+            <Fact name="time limit" value={formatDuration(run.resources.time_limit_s)} />
+          </>
+        )}
         <Fact name="by" value={`${run.created_by ?? "unknown"}, ${formatTime(run.created_at)}`} />
       </dl>
     </section>

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
-import { throwAwayRun } from "@/api/keeping";
+import { restoreItem, throwAwayRun } from "@/api/keeping";
 import { recipeQuery } from "@/api/recipes";
 import { actOnRun, retryRun, runEventsQuery, type RunAction } from "@/api/runs";
 import type { RecipeMetric, Run } from "@/api/types";
@@ -103,7 +103,7 @@ function KeyFigures({ run }: { run: Run }) {
           detail={run.node === "" ? undefined : run.node}
         />
       )}
-      {run.attempt > 0 && (
+      {run.attempt > 0 && !run.external && (
         <Figure label="Attempt" value={String(run.attempt)} detail={`of ${run.max_attempts}`} />
       )}
       {left !== null && (
@@ -113,7 +113,7 @@ function KeyFigures({ run }: { run: Run }) {
           detail={`in ${formatDuration(left)}`}
         />
       )}
-      <Figure label="Seed" value={String(run.seed)} />
+      {!run.external && <Figure label="Seed" value={String(run.seed)} />}
     </div>
   );
 }
@@ -125,7 +125,12 @@ function RunActions({ org, run }: { org: string; run: Run }) {
   const throwAway = (): void => {
     throwAwayRun(run.id)
       .then(() => {
-        say(`${run.name} lies in the trash. Storage and trash brings it back.`);
+        const bringBack = (): void => {
+          restoreItem(run.id)
+            .then(() => navigate(`/o/${org}/runs/${run.id}`))
+            .catch(sayError);
+        };
+        say(`${run.name} lies in the trash.`, { label: "Undo", run: bringBack });
         void client.invalidateQueries({ queryKey: ["runs"] });
         return navigate(`/o/${org}/p/${run.project}/runs`);
       })

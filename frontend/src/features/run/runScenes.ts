@@ -37,8 +37,8 @@ interface Values {
   readonly perBucket: number;
 }
 
-/** A series this short is drawn as it is, with dots. */
-const SHORT = 40;
+/** An average over a series this short would lag behind it more than it calms it. */
+const SHORT = 100;
 const MOST_CROSSES = 100;
 
 export class RunScenes {
@@ -83,9 +83,10 @@ export class RunScenes {
   }
 
   setAnswers(answers: readonly SeriesAnswer[]): void {
+    const before = this.answers;
     this.answers = new Map(answers.map((answer) => [answer.key, answer]));
     this.addKeys([...this.answers.keys()]);
-    this.markStale(this.keyList);
+    this.markStale([...this.answers].flatMap(([key, answer]) => (before.get(key) === answer ? [] : [key])));
   }
 
   addKeys(keys: readonly string[]): void {
@@ -248,5 +249,9 @@ export function groupedKeys(keys: readonly string[], primary: string | undefined
       name,
       [...list].sort((a, b) => lead(a, b) || a.localeCompare(b)),
     ]);
-  return main.length > 0 ? [["Main", main.sort(lead)], ...large] : large;
+  if (main.length === 0) return large;
+  const matters = main.some((key) => key === primary || FIRST.includes(groupOfKey(key)));
+  // What says little of the run does not stand before the metrics that it is about.
+  if (!matters && large.some(([name]) => place(name) < FIRST.length)) return [...large, ["Other", main]];
+  return [["Main", main.sort(lead)], ...large];
 }

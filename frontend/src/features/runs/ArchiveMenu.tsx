@@ -1,5 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
+import { Link } from "react-router";
 import { archiveUrl, importArchive } from "@/api/archives";
 import { formatInteger, plural } from "@/lib/numbers";
 import { Icon } from "@/ui/Icon";
@@ -53,7 +54,9 @@ export function ArchiveMenu({ org, project }: { org: string; project: string }) 
             >
               Import an archive
             </button>
-            <div className="menu-heading">Other trackers: stillroom import --help</div>
+            <Link className="menu-item" to={`/o/${org}/p/${project}/import`} onClick={close}>
+              Import runs of other trackers
+            </Link>
           </>
         )}
       </Menu>

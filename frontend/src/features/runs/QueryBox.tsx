@@ -3,6 +3,7 @@ import { useDeferredValue, useEffect, useId, useRef, useState } from "react";
 import type { ApiError } from "@/api/http";
 import { completionQuery } from "@/api/runs";
 import { Icon } from "@/ui/Icon";
+import "./query.css";
 
 /** Typing rests this long before the list is asked for again. */
 const PAUSE_MS = 250;

@@ -5,6 +5,9 @@ import { StateChip } from "@/ui/StateChip";
 import { elapsedText, RunProgressText } from "./RunProgressText";
 import "./runs.css";
 
+/** A longer name leaves no room for the id. */
+const LONG_NAME = 34;
+
 /** A plain list of runs with state, progress or reason, and time. */
 export function RunList({ org, runs, label }: { org: string; runs: readonly Run[]; label: string }) {
   return (
@@ -27,8 +30,10 @@ export function RunList({ org, runs, label }: { org: string; runs: readonly Run[
             <tr key={run.id}>
               <td>
                 <span className="run-name">
-                  <Link to={`/o/${org}/runs/${run.id}`}>{run.name}</Link>
-                  <Id id={run.id} />
+                  <Link to={`/o/${org}/runs/${run.id}`} title={run.name}>
+                    {run.name}
+                  </Link>
+                  {run.name.length <= LONG_NAME && <Id id={run.id} />}
                 </span>
               </td>
               <td>

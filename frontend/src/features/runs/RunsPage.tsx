@@ -4,8 +4,7 @@ import { useNavigate, useParams } from "react-router";
 import { ApiError } from "@/api/http";
 import { projectsQuery } from "@/api/orgs";
 import { recipesQuery } from "@/api/recipes";
-import { applyRunChange, runPagesQuery, seriesQuery } from "@/api/runs";
-import type { Recipe, RecipeMetric } from "@/api/types";
+import { applyRunChange, metricKeysQuery, runPagesQuery, seriesQuery } from "@/api/runs";
 import { useNow } from "@/lib/clock";
 import { useShortcuts } from "@/lib/keys";
 import { live } from "@/lib/live";
@@ -15,6 +14,7 @@ import { Button, LinkButton } from "@/ui/Button";
 import { EmptyState, ErrorNote, Skeleton } from "@/ui/Notes";
 import { PageFrame } from "@/ui/PageFrame";
 import { BulkBar, compareUrl } from "./BulkBar";
+import { metricChoices, paramChoices, PARAM } from "./choices";
 import { sparkColumn, tableColumns } from "./columns";
 import { ArchiveMenu } from "./ArchiveMenu";
 import { ProjectTabs } from "./ProjectTabs";
@@ -26,17 +26,6 @@ import "./runs.css";
 
 const SPARK_POINTS = 64;
 const MOST_SPARKS = 60;
-
-/** The metrics that a project's runs can show: primary ones first, those of the recipe with most runs before others. */
-function metricChoices(recipes: readonly Recipe[], counts: ReadonlyMap<string, number>): RecipeMetric[] {
-  const present = recipes
-    .filter((recipe) => counts.size === 0 || counts.has(recipe.name))
-    .sort((a, b) => (counts.get(b.name) ?? 0) - (counts.get(a.name) ?? 0));
-  const ordered = [true, false].flatMap((primary) =>
-    present.flatMap((recipe) => recipe.metrics.filter((metric) => metric.primary === primary)),
-  );
-  return ordered.filter((metric, at) => ordered.findIndex((one) => one.key === metric.key) === at);
-}
 
 export function RunsPage() {
   const { org = "", project = "" } = useParams();
@@ -58,9 +47,12 @@ export function RunsPage() {
   const here = projects.data?.items.find((one) => one.slug === project);
   const recipes = useQuery(recipesQuery);
   const [counts, setCounts] = useState<ReadonlyMap<string, number>>(new Map());
-  const choices = metricChoices(recipes.data?.items ?? [], counts);
+  const logged = useQuery(metricKeysQuery(org, project));
+  const choices = metricChoices(recipes.data?.items ?? [], counts, logged.data ?? []);
   const wanted = url.list("cols");
-  const keys = wanted.length > 0 ? wanted : choices.slice(0, 3).map((metric) => metric.key);
+  const shown = wanted.length > 0 ? wanted : choices.slice(0, 3).map((metric) => metric.key);
+  const keys = shown.filter((column) => !column.startsWith(PARAM));
+  const params = shown.filter((column) => column.startsWith(PARAM));
   const list = useInfiniteQuery({
     ...runPagesQuery(org, project, {
       q,
@@ -69,9 +61,13 @@ export function RunsPage() {
       group: grouped ? "spec" : "",
       sort: sort === "" ? "-created_at" : sort,
     }),
-    enabled: recipes.isFetched,
+    enabled: recipes.isFetched && logged.isFetched,
   });
-  const pages = list.data?.pages;
+  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
+  // While a query cannot be understood the rows of the last one stay.
+  const [before, setBefore] = useState(list.data);
+  if (list.data !== undefined && list.data !== before) setBefore(list.data);
+  const pages = (list.data ?? (misread === null ? undefined : before))?.pages;
   const items = useMemo(() => pages?.flatMap((page) => page.items), [pages]);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = list;
   const seen = new Map<string, number>();
@@ -140,7 +136,8 @@ export function RunsPage() {
     (key) =>
       choices.find((metric) => metric.key === key) ?? { key, unit: "", goal: null, help: "", primary: false },
   );
-  const columns = tableColumns({ org, grouped, spark, metrics, onToggleGroup: toggleGroup });
+  const halves = rows.some((row) => row.kind === "group");
+  const columns = tableColumns({ org, grouped, halves, spark, metrics, params, onToggleGroup: toggleGroup });
 
   const select = (row: Row, range: boolean): void => {
     const at = rows.indexOf(row);
@@ -186,13 +183,12 @@ export function RunsPage() {
     { key: "Escape", does: "Clear the selection", run: () => url.set({ sel: null }) },
   ]);
 
-  const misread = list.error instanceof ApiError && "q" in list.error.fields ? list.error : null;
   const total = pages?.[0]?.total ?? 0;
   const name = here === undefined || here.name === "" ? project : here.name;
   return (
     <PageFrame
       title={name}
-      crumbs={[{ text: "Projects", to: `/o/${org}/active` }]}
+      crumbs={[{ text: "Projects", to: `/o/${org}/projects` }]}
       followsLive
       actions={
         <>
@@ -208,7 +204,8 @@ export function RunsPage() {
         <RunsTools
           url={url}
           choices={choices}
-          keys={keys}
+          params={paramChoices(items ?? [])}
+          shown={shown}
           query={
             <QueryBox
               org={org}
@@ -252,9 +249,12 @@ export function RunsPage() {
             onSort={(next) => url.set({ sort: next })}
             selected={selected}
             onSelect={select}
+            onSelectAll={(all) =>
+              url.set({ sel: all ? rows.flatMap((row) => runsIn(row).map((run) => run.id)) : null })
+            }
             cursor={cursor}
             onCursor={setCursor}
-            dimmed={list.isPlaceholderData}
+            dimmed={list.isPlaceholderData || misread !== null}
             onEnd={hasNextPage && !isFetchingNextPage ? () => void fetchNextPage() : null}
           />
         )}
@@ -293,9 +293,12 @@ function NoRuns({
   return (
     <EmptyState
       action={
-        <LinkButton to={`/o/${org}/submit?project=${project}`} look="primary" icon="plus">
-          Choose a recipe
-        </LinkButton>
+        <>
+          <LinkButton to={`/o/${org}/submit?project=${project}`} look="primary" icon="plus">
+            Choose a recipe
+          </LinkButton>
+          <LinkButton to={`/o/${org}/p/${project}/import`}>Import runs</LinkButton>
+        </>
       }
       script={`curl -H "Authorization: Bearer $STILLROOM_TOKEN" ${location.origin}/api/v1/orgs/${org}/projects/${project}/runs`}
     >

@@ -27,6 +27,7 @@ export function RunsTable({
   onSort,
   selected,
   onSelect,
+  onSelectAll,
   cursor,
   onCursor,
   dimmed,
@@ -39,6 +40,7 @@ export function RunsTable({
   onSort: (sort: string) => void;
   selected: ReadonlySet<string>;
   onSelect: (row: Row, range: boolean) => void;
+  onSelectAll: (all: boolean) => void;
   cursor: number;
   onCursor: (index: number) => void;
   dimmed: boolean;
@@ -79,6 +81,13 @@ export function RunsTable({
     return n === 0 ? false : n === runs.length ? true : "some";
   };
 
+  const marks = rows.map(chosen);
+  const all = marks.every((mark) => mark === true)
+    ? true
+    : marks.some((mark) => mark !== false)
+      ? "some"
+      : false;
+
   return (
     <div className={dimmed ? "runs-scroll dimmed" : "runs-scroll"} ref={scroller}>
       <table
@@ -97,7 +106,15 @@ export function RunsTable({
           {table.getHeaderGroups().map((group) => (
             <tr key={group.id} aria-rowindex={1}>
               <th scope="col" className="pick">
-                <span className="visually-hidden">Selected</span>
+                <input
+                  type="checkbox"
+                  aria-label="Select all rows that are loaded"
+                  checked={all === true}
+                  ref={(box) => {
+                    if (box !== null) box.indeterminate = all === "some";
+                  }}
+                  onChange={() => onSelectAll(all !== true)}
+                />
               </th>
               {group.headers.map((header) => {
                 const { sort: by, number } = header.column.columnDef.meta ?? {};

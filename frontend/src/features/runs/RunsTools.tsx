@@ -6,19 +6,24 @@ import type { useUrlState } from "@/lib/urlState";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { Menu } from "@/ui/Menu";
+import { ColumnsMenu } from "./ColumnsMenu";
 
 /** The query box, and what is shown and how; every control edits the URL. */
 export function RunsTools({
   url,
   choices,
-  keys,
+  params,
+  shown,
   query,
   fresh,
   onFresh,
 }: {
   url: ReturnType<typeof useUrlState>;
   choices: readonly RecipeMetric[];
-  keys: readonly string[];
+  /** Paths of the configuration. */
+  params: readonly string[];
+  /** The columns of the table. */
+  shown: readonly string[];
   /** The query box. */
   query: ReactNode;
   fresh: number;
@@ -87,48 +92,12 @@ export function RunsTools({
             {plural(fresh, "new run")}
           </Button>
         )}
-        <Menu
-          label="Choose metric columns"
-          align="right"
-          className="button button-quiet button-small"
-          button={
-            <>
-              <Icon name="columns" size={13} /> {keys.length} of{" "}
-              {plural(Math.max(choices.length, keys.length), "metric")}
-            </>
-          }
-        >
-          {() => (
-            <>
-              {choices.map((metric) => (
-                <label key={metric.key} className="menu-item" title={metric.help}>
-                  <input
-                    type="checkbox"
-                    checked={keys.includes(metric.key)}
-                    onChange={() => url.set({ cols: flip(keys, metric.key) })}
-                  />
-                  {metric.key}
-                  <span className="spacer" />
-                  <span className="quiet">{metric.unit}</span>
-                </label>
-              ))}
-              <form
-                onSubmit={(event) => {
-                  event.preventDefault();
-                  const key = new FormData(event.currentTarget).get("key");
-                  if (typeof key === "string" && key !== "") url.set({ cols: [...keys, key] });
-                }}
-              >
-                <input
-                  className="input"
-                  name="key"
-                  placeholder="Another metric key"
-                  aria-label="Another metric key"
-                />
-              </form>
-            </>
-          )}
-        </Menu>
+        <ColumnsMenu
+          choices={choices}
+          params={params}
+          shown={shown}
+          onShown={(columns) => url.set({ cols: columns })}
+        />
       </div>
     </div>
   );

@@ -3,7 +3,8 @@ import { Link } from "react-router";
 import type { RecipeMetric, Run, SeriesAnswer } from "@/api/types";
 import { Better } from "@/charts/ChartFrame";
 import { Sparkline, type SparkPoints } from "@/charts/Sparkline";
-import { fromWire, plural } from "@/lib/numbers";
+import { formatConfigNumber, fromWire, plural } from "@/lib/numbers";
+import { getAt, sameJson } from "@/lib/paths";
 import { isActive, isOver, statesSentence } from "@/lib/runStates";
 import { Id } from "@/ui/Notes";
 import { MeanCell, ValueText } from "@/ui/Quantity";
@@ -11,7 +12,8 @@ import { StateBars, StateChip } from "@/ui/StateChip";
 import { Swatch } from "@/ui/Swatch";
 import { Icon } from "@/ui/Icon";
 import { elapsedText, RunProgressText } from "./RunProgressText";
-import { liveMean, type Row } from "./rows";
+import { PARAM } from "./choices";
+import { liveMean, runsIn, type Row } from "./rows";
 
 export interface SparkColumn {
   readonly key: string;
@@ -22,10 +24,17 @@ export interface SparkColumn {
 export interface ColumnsInput {
   readonly org: string;
   readonly metrics: readonly RecipeMetric[];
+  /** params.PATH, as in the query language. */
+  readonly params: readonly string[];
   readonly spark: SparkColumn | null;
   readonly grouped: boolean;
+  /** Whether a row stands for several runs. */
+  readonly halves: boolean;
   readonly onToggleGroup: (row: Row) => void;
 }
+
+/** A longer name leaves no room for the id; the name links to the run, which shows it. */
+const LONG_NAME = 22;
 
 const helper = createColumnHelper<Row>();
 
@@ -88,12 +97,13 @@ function NameCell({
       <Link to={`/o/${org}/runs/${run.id}`} title={run.name}>
         {row.nested ? `seed ${run.seed}` : run.name}
       </Link>
-      <Id id={run.id} />
+      {run.name.length <= LONG_NAME && <Id id={run.id} />}
     </span>
   );
 }
 
-function MetricCell({ row, metric }: { row: Row; metric: string }) {
+/** `halves`: other rows have intervals, for which room is kept so that values stand below each other. */
+function MetricCell({ row, metric, halves }: { row: Row; metric: string; halves: boolean }) {
   if (row.kind === "run") {
     const summary = row.run.metrics[metric];
     const value = summary === undefined ? null : summary.last;
@@ -101,7 +111,7 @@ function MetricCell({ row, metric }: { row: Row; metric: string }) {
     return (
       <span className="mean">
         <ValueText value={value === null ? null : fromWire(value)} />
-        <span className="mean-half" />
+        {halves && <span className="mean-half" />}
       </span>
     );
   }
@@ -123,6 +133,24 @@ function MetricCell({ row, metric }: { row: Row; metric: string }) {
       <span className="mean-half">
         <span className="tag">n {now.n}, live</span>
       </span>
+    </span>
+  );
+}
+
+/** A value of the configuration; a group's members share it, unless they were grouped by something else. */
+function ParamCell({ row, path }: { row: Row; path: string }) {
+  const [first, ...others] = runsIn(row).map((run) => getAt(run.spec, path));
+  if (others.some((other) => !sameJson(other, first))) return <span className="quiet">several</span>;
+  if (first === undefined) return <span className="quiet">–</span>;
+  const text =
+    typeof first === "number"
+      ? formatConfigNumber(first)
+      : typeof first === "string"
+        ? first
+        : JSON.stringify(first);
+  return (
+    <span className="mono second" title={text}>
+      {text}
     </span>
   );
 }
@@ -151,7 +179,7 @@ function SparkCell({ row, spark }: { row: Row; spark: SparkColumn }) {
 }
 
 export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
-  const { org, grouped, spark, metrics } = input;
+  const { org, grouped, spark, metrics, params } = input;
   const fixed: ColumnDef<Row>[] = [
     helper.display({
       id: "name",
@@ -181,7 +209,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     }),
     helper.display({
       id: "progress",
-      size: 250,
+      size: 226,
       header: "Progress, or why it waits",
       cell: ({ row }) =>
         row.original.kind === "run" ? (
@@ -205,7 +233,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
   const values = metrics.map((metric) =>
     helper.display({
       id: `metric:${metric.key}`,
-      size: Math.min(190, Math.max(112, 44 + 6.6 * `${metric.key} ${metric.unit}`.length)),
+      size: Math.min(200, Math.max(132, 44 + 6.6 * `${metric.key} ${metric.unit}`.length)),
       meta: { sort: `metric:${metric.key}`, number: true },
       header: () => (
         <>
@@ -213,7 +241,16 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
           {metric.goal !== null && <Better goal={metric.goal} />}
         </>
       ),
-      cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} />,
+      cell: ({ row }) => <MetricCell row={row.original} metric={metric.key} halves={input.halves} />,
+    }),
+  );
+  const settings = params.map((column) =>
+    helper.display({
+      id: column,
+      size: Math.min(190, Math.max(96, 30 + 6.6 * (column.length - PARAM.length))),
+      meta: { sort: column },
+      header: () => <span title={column}>{column.slice(PARAM.length)}</span>,
+      cell: ({ row }) => <ParamCell row={row.original} path={column.slice(PARAM.length)} />,
     }),
   );
   const elapsed = helper.display({
@@ -223,7 +260,7 @@ export function tableColumns(input: ColumnsInput): ColumnDef<Row>[] {
     meta: { sort: "created_at", number: true },
     cell: ({ row }) => <ElapsedCell row={row.original} />,
   });
-  return [...fixed, ...curve, ...values, elapsed];
+  return [...fixed, ...curve, ...settings, ...values, elapsed];
 }
 
 function ElapsedCell({ row }: { row: Row }) {

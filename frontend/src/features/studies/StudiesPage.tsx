@@ -17,7 +17,7 @@ export function StudiesPage() {
   const projects = useQuery(projectsQuery(org));
   const here = projects.data?.items.find((one) => one.slug === project);
   return (
-    <PageFrame title={here?.name ?? project} crumbs={[{ text: "Projects", to: `/o/${org}/active` }]}>
+    <PageFrame title={here?.name ?? project} crumbs={[{ text: "Projects", to: `/o/${org}/projects` }]}>
       <ProjectTabs org={org} project={project} runs={here?.runs} />
       <div className="page-body">
         {studies.isPending && <Skeleton />}

@@ -5,6 +5,7 @@ import { launchRun, launchStudy } from "@/api/runs";
 import type { Resources } from "@/api/types";
 import type { Section } from "@/forms/model";
 import { parseNumber, parseSeeds, sectionErrors } from "@/forms/validate";
+import { slugOf } from "@/lib/slug";
 import { armErrors, armSpec } from "./arms";
 import type { Draft } from "./draft";
 
@@ -35,12 +36,7 @@ export function draftErrors(draft: Draft, sections: readonly Section[]): Map<str
 
 export function projectSlug(draft: Draft): string {
   const name = draft.project.startsWith(NEW_PROJECT) ? draft.project.slice(1) : draft.project;
-  return name
-    .trim()
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, "-")
-    .replaceAll(/^-+|-+$/g, "")
-    .slice(0, 48);
+  return slugOf(name);
 }
 
 function resourcesOf(draft: Draft): Resources {
