@@ -100,54 +100,54 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     import json
     import math
 
-    import jax
-
+    from models_core import benches
     from models_core.recipes.optimizer_tuning.session import Session
-    from models_core.training import backend, schedules, snapshot, workloads
+    from models_core.training import schedules, workloads
+    from models_core.training.account import Account
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
-    from models_core.training.trials import Trials
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    yield Log(benches.prepare(spec.framework, ctx.cache_dir))
     problem = workloads.build(spec.workload)
     steps, names = spec.trial_steps, spec.searched.fields_of(type(spec.optimizer))
     shape = schedules.warmup_then_decay(1.0, steps=steps, warmup_steps=spec.warmup_steps, decay=spec.decay)
-    trials = Trials(
-        problem, spec.optimizer, batch_size=spec.batch_size, shape=shape, tuned=sorted({"lr", *names.values()})
-    )
+    learner = benches.learner(spec.framework, spec.workload, problem)
+    begin = learner.trials(spec.optimizer, shape, steps=steps, tuned=sorted({"lr", *names.values()}))
     evaluate = None
     if not spec.workload.one_pass:
         part, prefix = (problem.test, "eval/") if spec.objective == "eval/loss" else (problem.train, "train/final_")
-        evaluate = problem.evaluation(part, prefix)
+        evaluate = learner.evaluation(part, prefix)
     session = Session.from_json(spec, ctx.seed, ctx.resume.state) if ctx.resume else Session.start(spec, ctx.seed)
     arrays = ctx.resume.arrays if ctx.resume else {}
     pacing = Pacing(spec.total_steps, 0, spec.checkpoint_every)
 
     def checkpoint() -> Checkpoint:
-        held = snapshot.to_arrays(state) if session.used else {}
+        session.paid = account.total
+        held = training.arrays() if session.used else {}
         return Checkpoint(session.charged + session.used, held, session.to_json())
 
     while (job := session.job()) is not None:
-        state, order, watch = trials.begin(job.options, job.seed), trials.order(job.seed), Stopwatch()
+        training, order = begin(job.options, job.seed), problem.order(job.seed, spec.batch_size)
+        watch, account = Stopwatch(), Account(session.paid)
         if session.used:
-            state = snapshot.from_arrays(arrays, state)
+            training.restore(arrays)
         elif not session.charged:
-            yield Metric(0, {"tuned/optimizer_bytes": float(snapshot.tree_bytes(state.opt_state.inner))})
+            yield Metric(0, {"tuned/optimizer_bytes": training.state_bytes()})
         while True:
             if ctx.should_stop():
                 yield checkpoint()
                 return
             first = session.used == 0
             watch.start()
-            state, metrics = trials.step(state, job.options, order.at(session.used))
+            metrics = training.step(order.at(session.used))
             session.used += 1
             ends = session.used == steps
             evaluates = ends or session.used % spec.eval_every == 0
             if spec.workload.one_pass:
-                session.paid += float(metrics["loss"])
+                account.add(metrics["loss"])
             value = math.nan
             if first or evaluates:
-                jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+                training.wait()
                 watch.stop()
             if first:
                 # Its time is that of compiling.
@@ -155,8 +155,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 yield Metric(session.charged + 1, {"trial/first_loss": float(metrics["loss"])})
             given_up = False
             if evaluates:
-                if int(state.bad_step) < 0:
-                    scores = evaluate(state.params) if evaluate else {spec.objective: session.paid / session.used}
+                if not training.broken:
+                    scores = evaluate(training) if evaluate else {spec.objective: account.total / session.used}
                     value = scores[spec.objective]
                 yield from _evaluated(spec, session, job, value)
                 given_up = job.study is not None and session.ledgers[job.study].report(value) and not ends

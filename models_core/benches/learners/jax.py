@@ -1,0 +1,132 @@
+"""Training on a workload in JAX; `models_core.benches.learners.torch` has the same classes and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from models_core import optim
+from models_core.optim._options import OptimizerOptions
+from models_core.training import snapshot
+from models_core.training.gradient_clock import GradientClock
+from models_core.training.step import TrainState, check_finite, compile_step, start
+from models_core.training.trials import Trials
+from models_core.training.workloads._options import WorkloadOptions
+from models_core.training.workloads._problem import Examples, Problem
+
+Schedule = Callable[[Any], Any]
+Step = Callable[[TrainState, np.ndarray], tuple[TrainState, Mapping[str, Any]]]
+
+
+class Training:
+    """A state and what moves it on.
+
+    compiled(state, rows): the step for batches of this shape. own: the optimizer's part of its state, which counts as
+    its memory.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        compiled: Callable[[TrainState, np.ndarray], Step],
+        own: Callable[[Any], Any] = lambda held: held,
+    ) -> None:
+        self.state, self._compiled, self._own = state, compiled, own
+        self._step: Step | None = None
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Compile the step for batches as this one, unless the first step is to do it."""
+        self._step = self._compiled(self.state, rows)
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Any]:
+        """One update by the batch of these rows; "loss" and "grad_norm", still on the device."""
+        if self._step is None:
+            self._step = self._compiled(self.state, rows)
+        self.state, numbers = self._step(self.state, rows)
+        return numbers
+
+    def wait(self) -> None:
+        """Until the device has done all that was asked."""
+        jax.block_until_ready(self.state)  # type: ignore[no-untyped-call]
+
+    @property
+    def broken(self) -> bool:
+        """Whether any step so far met NaN or infinity; waits for the device."""
+        return int(self.state.bad_step) >= 0
+
+    def check(self) -> None:
+        """Raise NonFinite where it is broken."""
+        check_finite(self.state)
+
+    def state_bytes(self) -> float:
+        """Memory of the optimizer's state."""
+        return float(snapshot.tree_bytes(self._own(self.state.opt_state)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything, for a checkpoint."""
+        return snapshot.to_arrays(self.state)
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse; raises CheckpointInvalid."""
+        self.state = snapshot.from_arrays(arrays, self.state)
+
+    def exported(self) -> bytes:
+        """The weights as one safetensors file."""
+        return snapshot.to_safetensors(self.state.params)
+
+
+class Learner:
+    """A workload. problem: what `training.workloads.build` gave for the options."""
+
+    def __init__(self, options: WorkloadOptions, problem: Problem) -> None:
+        self._problem, self._data = problem, problem.on_device()
+
+    def training(self, optimizer: OptimizerOptions, schedule: Schedule, *, steps: int, seed: int) -> Training:
+        """One run from the weights of the seed. schedule: the learning rate over the updates made, an array function.
+
+        steps: how many updates there will be.
+        """
+        transformation = optim.build(optimizer, schedule)
+
+        def compiled(state: TrainState, rows: np.ndarray) -> Step:
+            step = compile_step(self._loss, transformation, state, self._data, rows)
+            return lambda state, rows: step(state, self._data, rows)
+
+        return Training(start(self._problem.init(jax.random.key(seed)), transformation), compiled)
+
+    def trials(
+        self, base: OptimizerOptions, shape: Schedule, *, steps: int, tuned: Sequence[str]
+    ) -> Callable[[OptimizerOptions, int], Training]:
+        """`begin(options, seed)`: a run of `base` with other numbers, and the seed's weights.
+
+        shape: the learning rate over the updates made, as a factor, an array function. tuned: fields that may differ
+        from `base`; they are compiled once for all runs where that can be done.
+        """
+        trials = Trials(self._problem, base, data=self._data, shape=shape, tuned=tuned)
+
+        def begin(options: OptimizerOptions, seed: int) -> Training:
+            def step(state: TrainState, rows: np.ndarray) -> tuple[TrainState, Mapping[str, Any]]:
+                return trials.step(state, options, rows)
+
+            return Training(trials.begin(options, seed), lambda state, rows: step, own=lambda held: held.inner)
+
+        return begin
+
+    def evaluation(self, examples: Examples, prefix: str) -> Callable[[Training], dict[str, float]]:
+        """`evaluate(training)`: the means of all values over the examples, each under `prefix` + its name."""
+        evaluate = self._problem.evaluation(examples, prefix)
+        return lambda training: evaluate(training.state.params)
+
+    def clock(self, training: Training, rows: np.ndarray) -> GradientClock:
+        """What times the gradient alone, for batches as this one."""
+        whole = jax.jit(jax.value_and_grad(self._problem.mean_loss))
+        gradient = whole.lower(training.state.params, self._data, rows).compile()
+        return GradientClock(
+            lambda rows: jax.block_until_ready(gradient(training.state.params, self._data, rows))  # type: ignore[no-untyped-call]
+        )
+
+    def _loss(self, params: Any, data: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
+        return self._problem.mean_loss(params, data, rows), {}

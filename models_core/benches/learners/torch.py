@@ -1,0 +1,106 @@
+"""Training on a workload in PyTorch: the classes and methods of `models_core.benches.learners.jax`, run by run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from models_core.optim._options import OptimizerOptions
+from models_core.training import schedules, snapshot
+from models_core.training.gradient_clock import GradientClock
+from models_core.training.step import check_finite
+from models_core.training.torch import workloads
+from models_core.training.torch.step import TrainState
+from models_core.training.workloads._options import WorkloadOptions
+from models_core.training.workloads._problem import Examples, Problem
+
+Schedule = Callable[[Any], Any]
+
+
+class Training:
+    """A state that steps change in place. loss(module, rows): of a batch."""
+
+    def __init__(self, state: TrainState, loss: Callable[[torch.nn.Module, np.ndarray], torch.Tensor]) -> None:
+        self.state, self._loss = state, loss
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Nothing is compiled, but the first gradient chooses its kernels: it is not to count as training."""
+        self.gradient(rows)
+
+    def gradient(self, rows: np.ndarray) -> None:
+        """Compute the gradient of a batch, change nothing, and wait."""
+        module = self.state.module
+        torch.autograd.grad(self._loss(module, rows), list(module.parameters()), materialize_grads=True)
+        self.wait()
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Any]:
+        """One update by the batch of these rows; "loss" and "grad_norm", still on the device."""
+        return self.state.advance(self._loss(self.state.module, rows))
+
+    def wait(self) -> None:
+        """Until the device has done all that was asked."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    @property
+    def broken(self) -> bool:
+        """Whether any step so far met NaN or infinity; waits for the device."""
+        return int(self.state.bad_step) >= 0
+
+    def check(self) -> None:
+        """Raise NonFinite where it is broken."""
+        check_finite(self.state)
+
+    def state_bytes(self) -> float:
+        """Memory of the optimizer's state."""
+        return float(self.state.state_bytes())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything, for a checkpoint."""
+        return self.state.arrays()
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse; raises CheckpointInvalid."""
+        self.state.restore(arrays)
+
+    def exported(self) -> bytes:
+        """The weights as one safetensors file, by their names in JAX."""
+        return snapshot.to_safetensors(self.state.params())
+
+
+class Learner:
+    """A workload. problem: what `training.workloads.build` gave for the options, in JAX."""
+
+    def __init__(self, options: WorkloadOptions, problem: Problem) -> None:
+        self._problem = workloads.build(options, problem)
+        self._data = self._problem.on_device()
+
+    def training(self, optimizer: OptimizerOptions, schedule: Schedule, *, steps: int, seed: int) -> Training:
+        """As in JAX."""
+        rates = schedules.table(schedule, steps)
+        return Training(TrainState(self._problem.init(seed), optimizer, rates, self._problem.leaves), self._loss)
+
+    def trials(
+        self, base: OptimizerOptions, shape: Schedule, *, steps: int, tuned: Sequence[str]
+    ) -> Callable[[OptimizerOptions, int], Training]:
+        """As in JAX; nothing is compiled, so all numbers may differ."""
+
+        def begin(options: OptimizerOptions, seed: int) -> Training:
+            return self.training(options, lambda count: options.lr * shape(count), steps=steps, seed=seed)
+
+        return begin
+
+    def evaluation(self, examples: Examples, prefix: str) -> Callable[[Training], dict[str, float]]:
+        """As in JAX."""
+        evaluate = self._problem.evaluation(examples, prefix)
+        return lambda training: evaluate(training.state.module)
+
+    def clock(self, training: Training, rows: np.ndarray) -> GradientClock:
+        """As in JAX."""
+        return GradientClock(training.gradient)
+
+    def _loss(self, module: torch.nn.Module, rows: np.ndarray) -> torch.Tensor:
+        return self._problem.mean_loss(module, self._data, rows)
