@@ -20,9 +20,7 @@ def table(schedule: Schedule, steps: int) -> list[float]:
     return rates
 
 
-def warmup_then_decay(
-    peak: float, *, steps: int, warmup_steps: int, decay: Decay
-) -> Schedule:
+def warmup_then_decay(peak: float, *, steps: int, warmup_steps: int, decay: Decay) -> Schedule:
     """Rise linearly over `warmup_steps` updates to `peak`, then fall to 0 at `steps` (or stay, for "none").
 
     Update number t, counted from 0, uses the value at t: the first one peak / (warmup_steps + 1).
@@ -60,9 +58,7 @@ def published_autoencoder(peak: float, *, epochs: int, warmup_epochs: int, epoch
     return schedule
 
 
-def by_epoch(
-    peak: float, *, steps: int, warmup_steps: int, epoch_steps: int, falls: bool = True
-) -> Schedule:
+def by_epoch(peak: float, *, steps: int, warmup_steps: int, epoch_steps: int, falls: bool = True) -> Schedule:
     """The schedule of the published MNIST autoencoder benchmark: it changes at the start of each epoch, counted from 0.
 
     With W = warmup_steps / epoch_steps and E = steps / epoch_steps: peak e / W in epoch e < W, so that the first one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,7 @@ def compile_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, state
     return compiled
 
 
+@runtime_checkable
 class Watched(Protocol):
     """A training state of any framework."""
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from models_core import optim
 from models_core.optim._options import OptimizerOptions
-from models_core.training import snapshot
+from models_core.training import snapshot, spectra
 from models_core.training.gradient_clock import GradientClock
 from models_core.training.step import TrainState, check_finite, compile_step, start
 from models_core.training.trials import Trials
@@ -73,6 +74,11 @@ class Training:
         """The inverse; raises CheckpointInvalid."""
         self.state = snapshot.from_arrays(arrays, self.state)
 
+    def factors(self) -> Sequence[spectra.Factor]:
+        """Of the places that are watched."""
+        seen: spectra.Observed = self.state.opt_state[0]
+        return seen.factors
+
     def exported(self) -> bytes:
         """The weights as one safetensors file."""
         return snapshot.to_safetensors(self.state.params)
@@ -84,12 +90,22 @@ class Learner:
     def __init__(self, options: WorkloadOptions, problem: Problem) -> None:
         self._problem, self._data = problem, problem.on_device()
 
-    def training(self, optimizer: OptimizerOptions, schedule: Schedule, *, steps: int, seed: int) -> Training:
+    def training(
+        self,
+        optimizer: OptimizerOptions,
+        schedule: Schedule,
+        *,
+        steps: int,
+        seed: int,
+        watch: spectra.Watch | None = None,
+    ) -> Training:
         """One run from the weights of the seed. schedule: the learning rate over the updates made, an array function.
 
-        steps: how many updates there will be.
+        steps: how many updates there will be. watch: what to look at in their gradients.
         """
         transformation = optim.build(optimizer, schedule)
+        if watch is not None:
+            transformation = optax.chain(spectra.observe(watch), transformation)
 
         def compiled(state: TrainState, rows: np.ndarray) -> Step:
             step = compile_step(self._loss, transformation, state, self._data, rows)

@@ -9,22 +9,30 @@ import numpy as np
 import torch
 
 from models_core.optim._options import OptimizerOptions
-from models_core.training import schedules, snapshot
+from models_core.training import schedules, snapshot, spectra
 from models_core.training.gradient_clock import GradientClock
 from models_core.training.step import check_finite
 from models_core.training.torch import workloads
+from models_core.training.torch.spectra import Observer
 from models_core.training.torch.step import TrainState
 from models_core.training.workloads._options import WorkloadOptions
 from models_core.training.workloads._problem import Examples, Problem
 
 Schedule = Callable[[Any], Any]
+# What the names of the observer's arrays begin with.
+_SEEN = "seen."
 
 
 class Training:
-    """A state that steps change in place. loss(module, rows): of a batch."""
+    """A state that steps change in place. loss(module, rows): of a batch. observer: of its gradient."""
 
-    def __init__(self, state: TrainState, loss: Callable[[torch.nn.Module, np.ndarray], torch.Tensor]) -> None:
-        self.state, self._loss = state, loss
+    def __init__(
+        self,
+        state: TrainState,
+        loss: Callable[[torch.nn.Module, np.ndarray], torch.Tensor],
+        observer: Observer | None = None,
+    ) -> None:
+        self.state, self._loss, self._observer = state, loss, observer
 
     def prepare(self, rows: np.ndarray) -> None:
         """Nothing is compiled, but the first gradient chooses its kernels: it is not to count as training."""
@@ -38,7 +46,8 @@ class Training:
 
     def step(self, rows: np.ndarray) -> Mapping[str, Any]:
         """One update by the batch of these rows; "loss" and "grad_norm", still on the device."""
-        return self.state.advance(self._loss(self.state.module, rows))
+        see = self._observer.take if self._observer else None
+        return self.state.advance(self._loss(self.state.module, rows), see)
 
     def wait(self) -> None:
         """Until the device has done all that was asked."""
@@ -60,11 +69,19 @@ class Training:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
-        return self.state.arrays()
+        seen = self._observer.arrays() if self._observer else {}
+        return self.state.arrays() | {_SEEN + name: array for name, array in seen.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse; raises CheckpointInvalid."""
-        self.state.restore(arrays)
+        self.state.restore({name: array for name, array in arrays.items() if not name.startswith(_SEEN)})
+        if self._observer:
+            seen = {name.removeprefix(_SEEN): array for name, array in arrays.items() if name.startswith(_SEEN)}
+            self._observer.restore(seen)
+
+    def factors(self) -> Sequence[spectra.Factor]:
+        """Of the places that are watched."""
+        return self._observer.factors() if self._observer else ()
 
     def exported(self) -> bytes:
         """The weights as one safetensors file, by their names in JAX."""
@@ -78,10 +95,19 @@ class Learner:
         self._problem = workloads.build(options, problem)
         self._data = self._problem.on_device()
 
-    def training(self, optimizer: OptimizerOptions, schedule: Schedule, *, steps: int, seed: int) -> Training:
+    def training(
+        self,
+        optimizer: OptimizerOptions,
+        schedule: Schedule,
+        *,
+        steps: int,
+        seed: int,
+        watch: spectra.Watch | None = None,
+    ) -> Training:
         """As in JAX."""
         rates = schedules.table(schedule, steps)
-        return Training(TrainState(self._problem.init(seed), optimizer, rates, self._problem.leaves), self._loss)
+        state = TrainState(self._problem.init(seed), optimizer, rates, self._problem.leaves)
+        return Training(state, self._loss, Observer(watch, state.bad_step.device) if watch else None)
 
     def trials(
         self, base: OptimizerOptions, shape: Schedule, *, steps: int, tuned: Sequence[str]

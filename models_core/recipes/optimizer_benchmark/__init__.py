@@ -3,8 +3,9 @@
 Trains one small network on real data with one optimizer under a fixed budget of steps, and measures how far and how
 fast it comes. Same seed, same initial weights and same batches for every optimizer. Workloads: an autoencoder and
 classifiers (perceptron, convolutional, ResNet, vision transformer) on images, a decoder on text, word vectors by matrix
-factorisation, and online logistic regression, whose loss is the mean of what it paid before each update. With a target,
-steps, examples and seconds to the target are reported; infinity means that the target was not reached.
+factorisation, and online logistic regression, whose loss is the mean of what it paid before each update. In JAX or
+PyTorch, from the same weights, batches and rates. With a target, steps, examples and seconds to the target are
+reported; infinity means that the target was not reached.
 """
 
 from __future__ import annotations
@@ -90,6 +91,11 @@ EXAMPLES = (
         Spec(workload=WordVectors(), optimizer=Adam(lr=0.02), steps=600, batch_size=1000, eval_every=60),
         cost_s=15,
     ),
+    Example(
+        "Tridiagonal SONew on the digits autoencoder, in PyTorch",
+        Spec(framework="torch", optimizer=Sonew(lr=0.01), target=Target(value=17.5)),
+        cost_s=15,
+    ),
 )
 
 TEMPLATES = (
@@ -106,6 +112,22 @@ TEMPLATES = (
             "tridiagonal": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 1}},
             "band 4": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 4}},
         },
+        seeds=(0, 1, 2),
+    ),
+    StudyTemplate(
+        "frameworks",
+        "The same optimizers in JAX and PyTorch",
+        "Two optimizers on the digits autoencoder in either framework, from the same weights and batches: the losses "
+        "agree to rounding, seconds and memory are the framework's.",
+        arms={
+            f"{name}, {title}": {"framework": framework, "optimizer": optimizer}
+            for name, optimizer in {
+                "adam": {"kind": "adam", "lr": 0.01},
+                "tridiagonal": {"kind": "sonew", "lr": 0.01},
+            }.items()
+            for framework, title in {"jax": "JAX", "torch": "PyTorch"}.items()
+        },
+        spec={"target": {"value": 17.5}},
         seeds=(0, 1, 2),
     ),
     StudyTemplate(

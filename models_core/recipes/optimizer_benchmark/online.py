@@ -26,7 +26,7 @@ class Regret:
         rows = np.concatenate([order.at(step) for step in range(steps)])
         x, y = (np.asarray(problem.train[name][rows], np.float64) for name in ("x", "y"))
         self.best = online_convex.best_fixed_point(x, y, radius=radius)
-        self._batch_size, self._account = batch_size, Account(paid, batch_size)
+        self._batch_size, self._account = batch_size, Account(paid, float(batch_size))
         self._fixed = np.cumsum(online_convex.losses(self.best, x, y))
 
     def add(self, mean_loss: Any) -> None:

@@ -2,10 +2,10 @@
 
 Looks for the numbers of one optimizer (learning rate, decays, epsilon) under a budget that is the same for every
 optimizer, by random, grid, TPE or ASHA search, then runs the best with fresh seeds. With the same seed and space every
-optimizer gets the same draws, initial weights and batches: launch one run for each optimizer of a comparison. Rules as
-AlgoPerf has them: external tuning (the median over studies of the best trial's steps to a target) or self-tuning (no
-search, more steps). A trial's table and the best configuration are artifacts; the search goes on from a checkpoint as
-if it had not stopped.
+optimizer gets the same draws, initial weights and batches: launch one run for each optimizer of a comparison, in JAX or
+PyTorch. Rules as AlgoPerf has them: external tuning (the median over studies of the best trial's steps to a target) or
+self-tuning (no search, more steps). A trial's table and the best configuration are artifacts; the search goes on from a
+checkpoint as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ EXAMPLES = (
         "SONew as it is under the self-tuning rules",
         Spec(optimizer=Sonew(lr=0.01), rules=SelfTuning(), target=17.5, judged_seeds=0),
         cost_s=15,
+    ),
+    Example(
+        "Adam on the digits autoencoder, four random trials in PyTorch",
+        Spec(framework="torch", rules=External(studies=1, trials=4), target=17.5, judged_seeds=2),
+        cost_s=20,
     ),
 )
 

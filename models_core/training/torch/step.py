@@ -21,6 +21,8 @@ from models_core.training.torch.optimizers import NATIVE, SLOTS, load_state, sta
 # leaves(module, value): what `value` gives for each parameter, as views by the names and in the layouts that JAX has.
 Leaves = Callable[[nn.Module, Callable[[nn.Parameter], Tensor]], dict[str, Tensor]]
 
+See = Callable[[Mapping[str, Tensor]], None]
+
 
 def plain_leaves(module: nn.Module, value: Callable[[nn.Parameter], Tensor]) -> dict[str, Tensor]:
     """Of a module whose parameters are those of JAX."""
@@ -55,9 +57,14 @@ class TrainState:
         self.bad_step = torch.full((), -1, device=device)
         self.grad_norm = torch.zeros((), device=device)
 
-    def advance(self, loss: Tensor) -> dict[str, Tensor]:
-        """One update by the gradient of `loss`, which the module gave; returns "loss" and "grad_norm"."""
+    def advance(self, loss: Tensor, see: See | None = None) -> dict[str, Tensor]:
+        """One update by the gradient of `loss`, which the module gave; returns "loss" and "grad_norm".
+
+        see: gets the gradient, by the names and in the layouts that JAX has.
+        """
         grads = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        if see is not None:
+            see(self._all_leaves(self.module, dict(zip(self._parameters, grads, strict=True)).__getitem__))
         loss = loss.detach()
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         self._update(grads, self._rates[self.step])

@@ -22,6 +22,4 @@ def build(options: Options, problem: Problem) -> TorchProblem:
         return {"loss": autoencoder.reconstruction_loss(module(x), x)}
 
     pixels = problem.train["x"].shape[1]
-    return TorchProblem(
-        problem, partial(autoencoder.build, pixels, width=options.width, code=options.code), values
-    )
+    return TorchProblem(problem, partial(autoencoder.build, pixels, width=options.width, code=options.code), values)
