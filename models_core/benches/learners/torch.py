@@ -47,7 +47,7 @@ class Training:
     def step(self, rows: np.ndarray) -> Mapping[str, Any]:
         """One update by the batch of these rows; "loss" and "grad_norm", still on the device."""
         see = self._observer.take if self._observer else None
-        return self.state.advance(self._loss(self.state.module, rows), see)
+        return self.state.advance(lambda module: self._loss(module, rows), see)
 
     def wait(self) -> None:
         """Until the device has done all that was asked."""

@@ -57,11 +57,12 @@ class TrainState:
         self.bad_step = torch.full((), -1, device=device)
         self.grad_norm = torch.zeros((), device=device)
 
-    def advance(self, loss: Tensor, see: See | None = None) -> dict[str, Tensor]:
-        """One update by the gradient of `loss`, which the module gave; returns "loss" and "grad_norm".
+    def advance(self, loss_of: Callable[[nn.Module], Tensor], see: See | None = None) -> dict[str, Tensor]:
+        """One update by the gradient of `loss_of(module)`; returns "loss" and "grad_norm".
 
         see: gets the gradient, by the names and in the layouts that JAX has.
         """
+        loss = loss_of(self.module)
         grads = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         if see is not None:
             see(self._all_leaves(self.module, dict(zip(self._parameters, grads, strict=True)).__getitem__))

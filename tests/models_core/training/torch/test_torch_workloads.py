@@ -163,7 +163,7 @@ def test_the_tuning_tells_the_same_in_both_frameworks() -> None:
 def test_the_spectra_are_the_same_in_both_frameworks() -> None:
     recipe = catalog.recipe("gradient_spectra")
     payload = {
-        "workload": text(),
+        "workload": classifier(kind="mlp", hidden=[12]),
         "optimizer": {"kind": "sgd", "lr": 0.05},
         "rank": 3,
         "steps": 4,
@@ -175,8 +175,9 @@ def test_the_spectra_are_the_same_in_both_frameworks() -> None:
     assert ours.keys() == theirs.keys()
     for place, value in ours.items():
         if not place[1].startswith("perf/"):
-            # Eigenvalues of float32 sums; what escapes from a sketch is a small difference of large numbers.
-            np.testing.assert_allclose(theirs[place], value, rtol=2e-3, atol=1e-4, err_msg=str(place))
+            # Directions of nearly equal eigenvalues turn with rounding.
+            atol = 1e-2 if place[1].endswith("overlap") else 1e-4
+            np.testing.assert_allclose(theirs[place], value, rtol=2e-3, atol=atol, err_msg=str(place))
     assert table["spectra.csv"].count(b"\n") == other_table["spectra.csv"].count(b"\n")
 
 
@@ -229,7 +230,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(case: str) -> None:
 
 def training_of(optimizer: Any, rates: list[float]) -> tuple[TrainState, Any]:
     module = torch.nn.ParameterDict({"w": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])})
-    return TrainState(module, optimizer, rates), lambda factor: (module["w"] ** 2).sum() * factor
+    return TrainState(module, optimizer, rates), lambda factor: lambda module: (module["w"] ** 2).sum() * factor
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), Sgd(weight_decay=0.1), AdamW(), Muon(), Sonew()])
