@@ -257,6 +257,21 @@ def test_the_first_step_that_met_nan_is_told_and_the_last_healthy_norm() -> None
         check_finite(state)
 
 
+@pytest.mark.parametrize("optimizer", [Adam(), Sgd(weight_decay=0.1), AdamW()])
+def test_a_step_waits_for_nothing_on_the_device(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, loss = training_of(optimizer, [0.1] * 2)
+    state.advance(loss(1.0))
+
+    def read(tensor: torch.Tensor, *_: Any) -> Any:
+        raise AssertionError("a step read a number from the device")
+
+    with monkeypatch.context() as patched:
+        for name in ("item", "tolist", "__float__", "__int__", "__bool__"):
+            patched.setattr(torch.Tensor, name, read)
+        numbers = state.advance(loss(1.0))
+    assert float(numbers["loss"]) < 91
+
+
 def test_a_checkpoint_of_another_model_is_refused() -> None:
     state, _ = training_of(Adam(), [0.1])
     arrays = state.arrays()
