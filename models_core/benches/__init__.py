@@ -34,9 +34,9 @@ def prepare(framework: Framework, cache_dir: str | None) -> str:
     return described
 
 
-def learner(framework: Framework, options: WorkloadOptions, problem: Problem) -> Any:
+def learner(framework: Framework, options: WorkloadOptions, problem: Problem, batch_size: int) -> Any:
     """What trains on a workload, see `benches.learners`; problem: the workload that the options gave."""
-    return importlib.import_module(f"{__name__}.learners.{framework}").Learner(options, problem)
+    return importlib.import_module(f"{__name__}.learners.{framework}").Learner(options, problem, batch_size)
 
 
 def _of(package: str, framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:

@@ -153,7 +153,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         spec.optimizer.lr, steps=spec.steps, warmup_steps=spec.warmup_steps, decay=spec.decay
     )
     watch_for = spectra.Watch(watched, spec.beta2, spec.rank, jax.random.fold_in(root, 1))
-    learner = benches.learner(spec.framework, spec.workload, problem)
+    learner = benches.learner(spec.framework, spec.workload, problem, spec.batch_size)
     training = learner.training(spec.optimizer, schedule, steps=spec.steps, seed=ctx.seed, watch=watch_for)
     order, evaluate = problem.order(ctx.seed, spec.batch_size), learner.evaluation(problem.test, "eval/")
     pacing, watch = Pacing(spec.steps, spec.eval_every, spec.checkpoint_every), Stopwatch()
@@ -168,7 +168,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         training.restore({name.removeprefix("state."): array for name, array in held.items()})
         first = last_report = ctx.resume.step
         rows, eigenvalues = list(ctx.resume.state["rows"]), list(ctx.resume.state["eigenvalues"])
-    training.prepare(order.at(first))
+    training.prepare()
 
     def checkpoint(step: int) -> Checkpoint:
         training.check()

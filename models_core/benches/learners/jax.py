@@ -25,27 +25,27 @@ Step = Callable[[TrainState, np.ndarray], tuple[TrainState, Mapping[str, Any]]]
 class Training:
     """A state and what moves it on.
 
-    compiled(state, rows): the step for batches of this shape. own: the optimizer's part of its state, which counts as
-    its memory.
+    compiled(state): the step. own: the optimizer's part of its state, which counts as its memory.
     """
 
     def __init__(
         self,
         state: TrainState,
-        compiled: Callable[[TrainState, np.ndarray], Step],
+        compiled: Callable[[TrainState], Step],
         own: Callable[[Any], Any] = lambda held: held,
     ) -> None:
         self.state, self._compiled, self._own = state, compiled, own
         self._step: Step | None = None
 
-    def prepare(self, rows: np.ndarray) -> None:
-        """Compile the step for batches as this one, unless the first step is to do it."""
-        self._step = self._compiled(self.state, rows)
+    def prepare(self) -> None:
+        """Compile the step; trials that share one leave it to their first step."""
+        self._step = self._compiled(self.state)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Any]:
         """One update by the batch of these rows; "loss" and "grad_norm", still on the device."""
         if self._step is None:
-            self._step = self._compiled(self.state, rows)
+            self.prepare()
+        assert self._step is not None
         self.state, numbers = self._step(self.state, rows)
         return numbers
 
@@ -85,10 +85,12 @@ class Training:
 
 
 class Learner:
-    """A workload. problem: what `training.workloads.build` gave for the options."""
+    """A workload. problem: what `training.workloads.build` gave for the options. batch_size: of every step."""
 
-    def __init__(self, options: WorkloadOptions, problem: Problem) -> None:
+    def __init__(self, options: WorkloadOptions, problem: Problem, batch_size: int) -> None:
         self._problem, self._data = problem, problem.on_device()
+        # As `BatchOrder` gives them: what steps are compiled for.
+        self._rows = np.zeros(batch_size, np.int32)
 
     def training(
         self,
@@ -107,8 +109,8 @@ class Learner:
         if watch is not None:
             transformation = optax.chain(spectra.observe(watch), transformation)
 
-        def compiled(state: TrainState, rows: np.ndarray) -> Step:
-            step = compile_step(self._loss, transformation, state, self._data, rows)
+        def compiled(state: TrainState) -> Step:
+            step = compile_step(self._loss, transformation, state, self._data, self._rows)
             return lambda state, rows: step(state, self._data, rows)
 
         return Training(start(self._problem.init(jax.random.key(seed)), transformation), compiled)
@@ -127,7 +129,7 @@ class Learner:
             def step(state: TrainState, rows: np.ndarray) -> tuple[TrainState, Mapping[str, Any]]:
                 return trials.step(state, options, rows)
 
-            return Training(trials.begin(options, seed), lambda state, rows: step, own=lambda held: held.inner)
+            return Training(trials.begin(options, seed), lambda state: step, own=lambda held: held.inner)
 
         return begin
 
@@ -136,10 +138,10 @@ class Learner:
         evaluate = self._problem.evaluation(examples, prefix)
         return lambda training: evaluate(training.state.params)
 
-    def clock(self, training: Training, rows: np.ndarray) -> GradientClock:
-        """What times the gradient alone, for batches as this one."""
+    def clock(self, training: Training) -> GradientClock:
+        """What times the gradient alone."""
         whole = jax.jit(jax.value_and_grad(self._problem.mean_loss))
-        gradient = whole.lower(training.state.params, self._data, rows).compile()
+        gradient = whole.lower(training.state.params, self._data, self._rows).compile()
         return GradientClock(
             lambda rows: jax.block_until_ready(gradient(training.state.params, self._data, rows))  # type: ignore[no-untyped-call]
         )

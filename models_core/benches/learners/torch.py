@@ -12,7 +12,7 @@ from models_core.optim._options import OptimizerOptions
 from models_core.training import schedules, snapshot, spectra
 from models_core.training.gradient_clock import GradientClock
 from models_core.training.step import check_finite
-from models_core.training.torch import workloads
+from models_core.training.torch import threads, workloads
 from models_core.training.torch.spectra import Observer
 from models_core.training.torch.step import TrainState
 from models_core.training.workloads._options import WorkloadOptions
@@ -34,14 +34,12 @@ class Training:
     ) -> None:
         self.state, self._loss, self._observer = state, loss, observer
 
-    def prepare(self, rows: np.ndarray) -> None:
-        """Nothing is compiled, but the first gradient chooses its kernels: it is not to count as training."""
-        self.gradient(rows)
+    def prepare(self) -> None:
+        """Nothing is compiled."""
 
     def gradient(self, rows: np.ndarray) -> None:
         """Compute the gradient of a batch, change nothing, and wait."""
-        module = self.state.module
-        torch.autograd.grad(self._loss(module, rows), list(module.parameters()), materialize_grads=True)
+        _gradient(self.state.module, self._loss(self.state.module, rows))
         self.wait()
 
     def step(self, rows: np.ndarray) -> Mapping[str, Any]:
@@ -89,11 +87,14 @@ class Training:
 
 
 class Learner:
-    """A workload. problem: what `training.workloads.build` gave for the options, in JAX."""
+    """A workload. problem: what `training.workloads.build` gave for the options, in JAX. batch_size: of every step."""
 
-    def __init__(self, options: WorkloadOptions, problem: Problem) -> None:
+    def __init__(self, options: WorkloadOptions, problem: Problem, batch_size: int) -> None:
         self._problem = workloads.build(options, problem)
         self._data = self._problem.on_device()
+        # The first gradient of a process also chooses its kernels, which is not to count as training.
+        module, rows = self._problem.init(0), np.arange(batch_size) % problem.examples
+        threads.choose(module, lambda: _gradient(module, self._loss(module, rows)))
 
     def training(
         self,
@@ -124,9 +125,13 @@ class Learner:
         evaluate = self._problem.evaluation(examples, prefix)
         return lambda training: evaluate(training.state.module)
 
-    def clock(self, training: Training, rows: np.ndarray) -> GradientClock:
+    def clock(self, training: Training) -> GradientClock:
         """As in JAX."""
         return GradientClock(training.gradient)
 
     def _loss(self, module: torch.nn.Module, rows: np.ndarray) -> torch.Tensor:
         return self._problem.mean_loss(module, self._data, rows)
+
+
+def _gradient(module: torch.nn.Module, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(loss, list(module.parameters()), materialize_grads=True)

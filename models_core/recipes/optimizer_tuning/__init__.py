@@ -116,7 +116,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     problem = workloads.build(spec.workload)
     steps, names = spec.trial_steps, spec.searched.fields_of(type(spec.optimizer))
     shape = schedules.warmup_then_decay(1.0, steps=steps, warmup_steps=spec.warmup_steps, decay=spec.decay)
-    learner = benches.learner(spec.framework, spec.workload, problem)
+    learner = benches.learner(spec.framework, spec.workload, problem, spec.batch_size)
     begin = learner.trials(spec.optimizer, shape, steps=steps, tuned=sorted({"lr", *names.values()}))
     evaluate = None
     if not spec.workload.one_pass:

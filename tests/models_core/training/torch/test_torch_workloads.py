@@ -14,6 +14,7 @@ import torch
 from models_core import benches, catalog
 from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.events import Artifact, Checkpoint, Context, Metric
+from models_core.nn.torch.mlp import Dense
 from models_core.optim.adam import Options as Adam
 from models_core.optim.adamw import Options as AdamW
 from models_core.optim.muon import Options as Muon
@@ -22,6 +23,7 @@ from models_core.optim.sonew import Options as Sonew
 from models_core.recipes.optimizer_benchmark.spec import Spec
 from models_core.training import schedules, workloads
 from models_core.training.step import check_finite
+from models_core.training.torch import threads as torch_threads
 from models_core.training.torch.step import TrainState
 
 # Sums in two libraries round differently, and twenty steps of training carry that on.
@@ -85,7 +87,7 @@ def test_twenty_steps_have_the_losses_of_jax(case: str) -> None:
     problem = workloads.build(workload)
     order = problem.order(5, 16)
     ours, theirs = (
-        benches.learner(framework, workload, problem).training(
+        benches.learner(framework, workload, problem, 16).training(
             optimizer, lambda count: optimizer.lr * SHAPE(count), steps=STEPS, seed=5
         )
         for framework in ("jax", "torch")
@@ -270,6 +272,18 @@ def test_a_step_waits_for_nothing_on_the_device(optimizer: Any, monkeypatch: pyt
             patched.setattr(torch.Tensor, name, read)
         numbers = state.advance(loss(1.0))
     assert float(numbers["loss"]) < 91
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "rows", "threads"),
+    # Four operations an entry of the kernel and a row: the product, and the kernel's gradient.
+    [(8, 4, 16, 1), (500, 500, 400, 1), (500, 500, 600, 2), (1100, 1000, 4, 2)],
+)
+def test_small_steps_are_worth_one_thread(inputs: int, outputs: int, rows: int, threads: int) -> None:
+    torch.set_num_threads(2)
+    module, x = Dense(inputs, outputs), torch.ones(rows, inputs)
+    torch_threads.choose(module, lambda: torch.autograd.grad(module(x).sum(), list(module.parameters())))
+    assert torch.get_num_threads() == threads
 
 
 def test_a_checkpoint_of_another_model_is_refused() -> None:
