@@ -50,6 +50,7 @@ def tuned(method: dict[str, Any], arguments: argparse.Namespace) -> tuple[list[f
     own = {"width": arguments.width} if arguments.width else {}
     spec = recipe.parse(
         {
+            "framework": arguments.framework,
             "workload": {"task": "autoencoder", "data": arguments.data, **SIZES[arguments.data], **own},
             "optimizer": method,
             "rules": {"kind": "external", "studies": 1, "trials": arguments.trials},
@@ -87,6 +88,7 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=sorted(SIZES), default="digits")
+    parser.add_argument("--framework", choices=("jax", "torch"), default="jax")
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)

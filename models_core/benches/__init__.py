@@ -1,6 +1,6 @@
-"""What the distillation recipes ask of a framework: the same methods over `jax` and over `torch`.
+"""What recipes ask of a framework: the same methods over `jax` and over `torch`.
 
-Here for decoders, in `plain` for image classifiers and tables.
+Here for decoders, in `plain` for image classifiers and tables, in `learners` for optimizers on workloads.
 
 Above `training` and `distill`, which do not know each other, and below the recipes, which do not either.
 """
@@ -8,7 +8,11 @@ Above `training` and `distill`, which do not know each other, and below the reci
 from __future__ import annotations
 
 import importlib
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from models_core.training.workloads._options import WorkloadOptions
+    from models_core.training.workloads._problem import Problem
 
 Framework = Literal["jax", "torch"]
 
@@ -23,7 +27,18 @@ def plain_bench(framework: Framework, seed: int, cache_dir: str | None) -> tuple
     return _of(f"{__name__}.plain", framework, seed, cache_dir)
 
 
-def _of(package: str, framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:
+def prepare(framework: Framework, cache_dir: str | None) -> str:
+    """Start the framework, and describe the device that it is on."""
     place = "models_core.training" + (".torch" if framework == "torch" else "")
     described: str = importlib.import_module(f"{place}.backend").prepare(cache_dir)
+    return described
+
+
+def learner(framework: Framework, options: WorkloadOptions, problem: Problem, batch_size: int) -> Any:
+    """What trains on a workload, see `benches.learners`; problem: the workload that the options gave."""
+    return importlib.import_module(f"{__name__}.learners.{framework}").Learner(options, problem, batch_size)
+
+
+def _of(package: str, framework: Framework, seed: int, cache_dir: str | None) -> tuple[Any, str]:
+    described = prepare(framework, cache_dir)
     return importlib.import_module(f"{package}.{framework}").Bench(seed), described

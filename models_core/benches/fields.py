@@ -1,4 +1,4 @@
-"""Form fields that the distillation recipes share, in the words of each, and what must hold between them. Light."""
+"""Form fields that recipes share, in the words of each, and what must hold between them. Light."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from models_core.data.tokenizer_choice import Bytes
 from models_core.nn.start import Fresh
 from models_core.spec import field, refuse
 from models_core.training.options import torch_optimizers
+from models_core.training.workloads import torch_workloads
 
 Framework = Literal["jax", "torch"]
 
@@ -111,6 +112,12 @@ def check_optimizer(spec: Any) -> None:
     """Refuse an optimizer that the framework has not."""
     if spec.framework == "torch" and spec.optimizer.kind not in torch_optimizers():
         refuse("optimizer.kind", f"With PyTorch: {', '.join(torch_optimizers())}.")
+
+
+def check_workload(spec: Any) -> None:
+    """Refuse a workload that the framework has not."""
+    if spec.framework == "torch" and spec.workload.task not in torch_workloads():
+        refuse("workload.task", f"With PyTorch: {', '.join(torch_workloads())}.")
 
 
 def check_warmup(spec: Any) -> None:

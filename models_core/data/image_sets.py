@@ -23,6 +23,11 @@ class ImageSetInfo:
     classes: int
     carried: bool
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.side, self.side, self.channels
+
 
 IMAGE_SETS: dict[ImageSet, ImageSetInfo] = {
     "digits": ImageSetInfo(1437, 8, 1, 10, carried=True),

@@ -54,34 +54,42 @@ class VitModel(Spec, title="Transformer of patches"):
 
 
 AnyImageModel = Annotated[MlpModel | CnnModel | ResNetModel | VitModel, Field(discriminator="kind")]
+Init = Callable[[Any], Any]
 Apply = Callable[[Any, Any], Any]
 
 
 def build(options: AnyImageModel, key: Any, shape: tuple[int, int, int], classes: int) -> tuple[Any, Apply]:
-    """Fresh parameters, and `apply(params, images)`: logits (batch, classes) of images (batch, height, width, depth).
+    """Fresh parameters, and what applies them: see `network`."""
+    init, apply = network(options, shape, classes)
+    return init(key), apply
 
-    Raises ValueError where `misfit` finds something. `nn.torch.image_models.build` makes the module of the same options
-    and parameters.
+
+def network(options: AnyImageModel, shape: tuple[int, int, int], classes: int) -> tuple[Init, Apply]:
+    """`init(key)`, and `apply(params, images)`: logits (batch, classes) of images (batch, height, width, depth).
+
+    `init` raises ValueError where `misfit` finds something. `nn.torch.image_models.build` makes the module of the same
+    options and parameters.
     """
     match options:
         case MlpModel(hidden=hidden):
             from models_core.nn import mlp
 
-            pixels = shape[0] * shape[1] * shape[2]
-            return mlp.init(key, [pixels, *hidden, classes]), lambda p, x: mlp.apply(p, x.reshape(x.shape[0], -1))
+            sizes = [shape[0] * shape[1] * shape[2], *hidden, classes]
+            return partial(mlp.init, sizes=sizes), lambda p, x: mlp.apply(p, x.reshape(x.shape[0], -1))
         case CnnModel(channels=channels, hidden=units):
             from models_core.nn import cnn
 
-            return cnn.init(key, shape, classes=classes, channels=channels, hidden=units), cnn.apply
+            return partial(cnn.init, shape=shape, classes=classes, channels=channels, hidden=units), cnn.apply
         case ResNetModel(width=width, blocks=blocks):
             from models_core.nn import resnet
 
-            return resnet.init(key, shape[2], classes=classes, width=width, blocks=blocks), resnet.apply
+            init = partial(resnet.init, channels=shape[2], classes=classes, width=width, blocks=blocks)
+            return init, resnet.apply
         case VitModel(patch=patch, width=width, layers=layers, heads=heads):
             from models_core.nn import vit
 
-            params = vit.init(key, shape, classes=classes, patch=patch, width=width, layers=layers)
-            return params, partial(vit.apply, patch=patch, heads=heads)
+            init = partial(vit.init, shape=shape, classes=classes, patch=patch, width=width, layers=layers)
+            return init, partial(vit.apply, patch=patch, heads=heads)
 
 
 def misfit(options: AnyImageModel, side: int) -> tuple[str, str] | None:

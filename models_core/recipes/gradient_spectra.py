@@ -3,7 +3,7 @@
 Trains a network and watches the Kronecker factors of its gradients, layer by layer: how much of their trace lies in the
 largest quarter of eigenvalues, their intrinsic dimension, how the leading directions turn between two measurements, and
 how much a sketch of few directions holds. The reason for Sketchy, measured, with independent noise under the same
-average as the control.
+average as the control. In JAX or PyTorch, from the same weights and batches and under the same noise.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
 from models_core.catalog import Example, MetricInfo, StudyTemplate
 from models_core.events import Artifact, Checkpoint, Context, Event, Log, Metric, Progress
 from models_core.optim import AnyOptimizer
@@ -32,6 +33,7 @@ CHARTED = 16
 class Spec(BaseSpec):
     """A training run, and how its gradients are watched."""
 
+    framework: fields.Framework = fields.framework_field()
     workload: AnyWorkload = field(Autoencoder(), title="Workload", help="What is learnt.", section="Task")
     optimizer: AnyOptimizer = field(Adam(lr=0.003), title="Optimizer", help="How it is learnt.", section="Optimizer")
     beta2: float = field(
@@ -62,6 +64,8 @@ class Spec(BaseSpec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        fields.check_optimizer(self)
+        fields.check_workload(self)
         if self.warmup_steps >= self.steps:
             refuse("warmup_steps", f"Must be below the {self.steps} steps.")
         available = self.workload.examples
@@ -128,20 +132,17 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     import jax
     import numpy as np
-    import optax
 
-    from models_core import optim
+    from models_core import benches
     from models_core.errors import SpecInvalid
-    from models_core.training import backend, schedules, snapshot, spectra, workloads
+    from models_core.training import schedules, spectra, workloads
     from models_core.training.pacing import Pacing
-    from models_core.training.step import check_finite, compile_step, start
     from models_core.training.stopwatch import Stopwatch
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    yield Log(benches.prepare(spec.framework, ctx.cache_dir))
     problem = workloads.build(spec.workload)
     root = jax.random.key(ctx.seed)
-    params = problem.init(root)
-    watched = spectra.places(params, largest_axis=spec.largest_axis)
+    watched = spectra.places(problem.init(root), largest_axis=spec.largest_axis)
     if not watched:
         raise SpecInvalid(
             "No tensor of this workload has two axes and one to watch.", fields={"largest_axis": "All are longer."}
@@ -151,12 +152,10 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     schedule = schedules.warmup_then_decay(
         spec.optimizer.lr, steps=spec.steps, warmup_steps=spec.warmup_steps, decay=spec.decay
     )
-    noise = jax.random.fold_in(root, 1)
-    observer = spectra.observe(watched, beta2=spec.beta2, rank=spec.rank, key=noise)
-    optimizer = optax.chain(observer, optim.build(spec.optimizer, schedule))
-    state = start(params, optimizer)
-    order, data = problem.order(ctx.seed, spec.batch_size), problem.on_device()
-    evaluate = problem.evaluation(problem.test, "eval/")
+    watch_for = spectra.Watch(watched, spec.beta2, spec.rank, jax.random.fold_in(root, 1))
+    learner = benches.learner(spec.framework, spec.workload, problem, spec.batch_size)
+    training = learner.training(spec.optimizer, schedule, steps=spec.steps, seed=ctx.seed, watch=watch_for)
+    order, evaluate = problem.order(ctx.seed, spec.batch_size), learner.evaluation(problem.test, "eval/")
     pacing, watch = Pacing(spec.steps, spec.eval_every, spec.checkpoint_every), Stopwatch()
     first, last_report = 0, 0
     rows: list[dict[str, Any]] = []
@@ -166,16 +165,15 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         held = dict(ctx.resume.arrays)
         count = sum(name.startswith("before.") for name in held)
         before = [held.pop(f"before.{index}") for index in range(count)]
-        state = snapshot.from_arrays(held, state, "state.")
+        training.restore({name.removeprefix("state."): array for name, array in held.items()})
         first = last_report = ctx.resume.step
         rows, eigenvalues = list(ctx.resume.state["rows"]), list(ctx.resume.state["eigenvalues"])
-    train = compile_step(
-        lambda params, data, rows: (problem.mean_loss(params, data, rows), {}), optimizer, state, data, order.at(first)
-    )
+    training.prepare()
 
     def checkpoint(step: int) -> Checkpoint:
-        check_finite(state)
-        arrays = snapshot.to_arrays(state, "state.") | {f"before.{index}": top for index, top in enumerate(before)}
+        training.check()
+        arrays = {f"state.{name}": array for name, array in training.arrays().items()}
+        arrays |= {f"before.{index}": top for index, top in enumerate(before)}
         return Checkpoint(step, arrays, {"rows": rows, "eigenvalues": eigenvalues})
 
     for step in range(first + 1, spec.steps + 1):
@@ -183,22 +181,21 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             yield checkpoint(step - 1)
             return
         watch.start()
-        state, metrics = train(state, data, order.at(step - 1))
+        metrics = training.step(order.at(step - 1))
         if not (pacing.reports(step) or pacing.evaluates(step) or pacing.saves(step)):
             continue
-        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+        training.wait()
         watch.stop()
-        check_finite(state)
+        training.check()
         if pacing.reports(step):
             rate = spec.batch_size * (step - last_report) / watch.lap_s()
             last_report = step
             numbers = {"train/loss": float(metrics["loss"]), "optim/grad_norm": float(metrics["grad_norm"])}
             yield Metric(step, numbers | {"perf/examples_per_s": rate})
         if pacing.evaluates(step):
-            factors = state.opt_state[0].factors
             found = [
                 spectra.measure(step, place, factor, before[index] if before else None)
-                for index, (place, factor) in enumerate(zip(watched, factors, strict=True))
+                for index, (place, factor) in enumerate(zip(watched, training.factors(), strict=True))
             ]
             before = [leading for _, _, leading in found]
             latest = [measured.row() for measured, _, _ in found]
@@ -207,7 +204,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 {"step": step, "factor": row["factor"], "over_trace": [round(float(value), 9) for value in values]}
                 for row, (_, values, _) in zip(latest, found, strict=True)
             ]
-            yield Metric(step, evaluate(state.params))
+            yield Metric(step, evaluate(training))
             yield Metric(step, _summary(latest))
         if pacing.tells_progress(step):
             yield Progress(step, spec.steps, "training")
@@ -216,7 +213,7 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
 
     yield Artifact("spectra.csv", _csv(rows), "text/csv")
     yield Artifact("eigenvalues.json", json.dumps(eigenvalues).encode(), "application/json")
-    yield Artifact("model.safetensors", snapshot.to_safetensors(state.params))
+    yield Artifact("model.safetensors", training.exported())
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """How a step's time splits into the gradient and the optimizer's update.
 
-The two are compiled into one program, so the split is measured from outside: the gradient alone, in a program of its
-own, now and then during the run; the update is what remains of a step. Under noise the remainder may be 0.
+A compiled step is one program, so the split is measured from outside, in every framework alike: the gradient alone, now
+and then during the run; the update is what remains of a step. Under noise the remainder may be 0.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-import jax
-
 REPEATS = 3
 
 
 class GradientClock:
-    """Compiles the gradient of `loss_fn(params, *batch)` for the shapes given."""
+    """gradient(rows): computes the gradient of the batch with these rows, and waits for it."""
 
-    def __init__(self, loss_fn: Callable[..., Any], params: Any, *batch: Any) -> None:
-        self._gradient = jax.jit(jax.value_and_grad(loss_fn)).lower(params, *batch).compile()
+    def __init__(self, gradient: Callable[[Any], object]) -> None:
+        self._gradient = gradient
         self._seconds: list[float] = []
 
-    def split(self, step_s: float, params: Any, *batch: Any) -> dict[str, float]:
-        """Time the gradient once more; step_s: mean seconds of a whole step. Returns the three metrics, in seconds."""
-        jax.block_until_ready(params)  # type: ignore[no-untyped-call]
+    def split(self, step_s: float, rows: Any) -> dict[str, float]:
+        """Time the gradient once more; step_s: mean seconds of a whole step. Returns the three metrics, in seconds.
+
+        The caller has waited for the device before.
+        """
         laps = []
         for _ in range(REPEATS):
             begun = time.perf_counter()
-            jax.block_until_ready(self._gradient(params, *batch))  # type: ignore[no-untyped-call]
+            self._gradient(rows)
             laps.append(time.perf_counter() - begun)
         # The best of a few: the first one after an evaluation meets a cold cache.
         self._seconds.append(min(laps))

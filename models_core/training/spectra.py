@@ -68,10 +68,29 @@ def places(params: Any, *, largest_axis: int) -> tuple[Place, ...]:
     return tuple(found)
 
 
-def observe(
-    watched: tuple[Place, ...], *, beta2: float, rank: int, key: Key[Array, ""]
-) -> optax.GradientTransformation:
-    """Passes gradients on unchanged and keeps `Observed`. rank: of the sketches. key: of the control's noise."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is watched, and how. beta2: decay of the sums. rank: of the sketches. key: of the control's noise."""
+
+    places: tuple[Place, ...]
+    beta2: float
+    rank: int
+    key: Key[Array, ""]
+
+    def noise(self, seen: Int[Array, ""]) -> dict[int, Float[Array, ...]]:
+        """Independent normal gradients for the control, by the number of their tensor: one for all axes of it.
+
+        seen: gradients before.
+        """
+        key = jax.random.fold_in(self.key, seen)
+        return {
+            place.leaf: jax.random.normal(jax.random.fold_in(key, place.leaf), place.shape) for place in self.places
+        }
+
+
+def observe(watch: Watch) -> optax.GradientTransformation:
+    """Passes gradients on unchanged and keeps `Observed`."""
+    watched, beta2, rank = watch.places, watch.beta2, watch.rank
 
     def init(params: Any) -> Observed:
         def fresh(place: Place) -> Factor:
@@ -86,13 +105,11 @@ def observe(
 
     def update(grads: Any, state: Observed, params: Any = None) -> tuple[Any, Observed]:
         leaves = jax.tree.leaves(grads)
-        noise = jax.random.fold_in(key, state.seen)
+        noise = watch.noise(state.seen)
 
         def following(place: Place, old: Factor) -> Factor:
             g = _unfolded(leaves[place.leaf].astype(jnp.float32), place)
-            # One draw for all axes of a tensor, as its gradient is one.
-            z = jax.random.normal(jax.random.fold_in(noise, place.leaf), place.shape)
-            z = _unfolded(z, place)
+            z = _unfolded(noise[place.leaf], place)
             return Factor(beta2 * old.factor + g @ g.T, beta2 * old.control + z @ z.T, absorb(old.sketch, g, beta2))
 
         factors = tuple(following(place, old) for place, old in zip(watched, state.factors, strict=True))

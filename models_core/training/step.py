@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,18 @@ def compile_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, state
     return compiled
 
 
-def check_finite(state: TrainState, what: str = "Training") -> None:
+@runtime_checkable
+class Watched(Protocol):
+    """A training state of any framework."""
+
+    @property
+    def bad_step(self) -> Any: ...
+
+    @property
+    def grad_norm(self) -> Any: ...
+
+
+def check_finite(state: Watched, what: str = "Training") -> None:
     """Raise NonFinite if any step so far met NaN or infinity; waits for the device."""
     bad_step = int(state.bad_step)
     if bad_step >= 0:

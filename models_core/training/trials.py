@@ -17,7 +17,6 @@ import optax
 from jaxtyping import Array
 
 from models_core import optim
-from models_core.data.order import BatchOrder
 from models_core.optim._options import OptimizerOptions
 from models_core.training.step import StepFn, TrainState, compile_step, start
 from models_core.training.workloads._problem import Problem
@@ -73,24 +72,23 @@ def traceable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) ->
 
 
 class Trials:
-    """The runs. shape: learning rate over the steps, as a factor. tuned: fields that may differ between trials."""
+    """The runs.
+
+    data: the training examples, as `problem.on_device()` gives them. shape: learning rate over the steps, as a factor.
+    tuned: fields that may differ between trials.
+    """
 
     def __init__(
-        self, problem: Problem, base: OptimizerOptions, *, batch_size: int, shape: Shape, tuned: Sequence[str]
+        self, problem: Problem, base: OptimizerOptions, *, data: Any, shape: Shape, tuned: Sequence[str]
     ) -> None:
-        self._problem, self._shape, self._batch_size = problem, shape, batch_size
+        self._problem, self._shape, self._train = problem, shape, data
         self._moving = traceable(base, tuned, shape)
         self._fixed = [name for name in tuned if name not in self._moving]
-        self._train = problem.on_device()
         self._compiled: dict[tuple[float, ...], StepFn] = {}
 
     def begin(self, options: OptimizerOptions, seed: int) -> TrainState:
         """The state before the first step."""
         return start(self._problem.init(jax.random.key(seed)), self._optimizer(options))
-
-    def order(self, seed: int) -> BatchOrder:
-        """Which examples each step sees: the same for all optimizers under one seed."""
-        return self._problem.order(seed, self._batch_size)
 
     def step(
         self, state: TrainState, options: OptimizerOptions, rows: np.ndarray

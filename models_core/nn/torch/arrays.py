@@ -31,22 +31,26 @@ def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
     return np.array(held.numpy())
 
 
-@torch.no_grad()
 def load_named(module: M, arrays: Mapping[str, Any]) -> M:
     """Give every parameter the array of its name; returns the module.
 
     For modules whose names and layouts are those of a parameter tree of `nn`, as `training.snapshot.to_arrays` names
     it. Raises CheckpointInvalid that names what is missing, surplus, or of another shape.
     """
-    parameters = dict(module.named_parameters())
-    for name in sorted(set(arrays) ^ set(parameters)):
-        raise CheckpointInvalid(f"The array {name} is {'not expected' if name in arrays else 'missing'} here.")
-    for name, parameter in parameters.items():
-        value = to_tensor(arrays[name])
-        if value.shape != parameter.shape:
-            raise CheckpointInvalid(f"The array {name} is {list(value.shape)}, expected {list(parameter.shape)}.")
-        parameter.copy_(value)
+    fill(dict(module.named_parameters()), arrays)
     return module
+
+
+@torch.no_grad()
+def fill(tensors: Mapping[str, Tensor], arrays: Mapping[str, Any]) -> None:
+    """Write into every tensor the array of its name; raises as `load_named` does."""
+    for name in sorted(set(arrays) ^ set(tensors)):
+        raise CheckpointInvalid(f"The array {name} is {'not expected' if name in arrays else 'missing'} here.")
+    for name, tensor in tensors.items():
+        value = to_tensor(arrays[name])
+        if value.shape != tensor.shape:
+            raise CheckpointInvalid(f"The array {name} is {list(value.shape)}, expected {list(tensor.shape)}.")
+        tensor.copy_(value)
 
 
 def named(module: nn.Module, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:

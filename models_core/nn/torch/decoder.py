@@ -223,16 +223,23 @@ class Decoder(nn.Module):
                 return parameter.detach()
             return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
-        layers = []
-        for block in self.layers:
-            layer: dict[str, Any] = {}
-            for parameter, leaves, rows in _leaves(block):
-                parts = list(torch.split(value(parameter), rows)) if rows else [value(parameter)]
-                for path, part in zip(leaves, parts, strict=True):
-                    _put(layer, path, to_numpy(part.T if rows else part))
-            layers.append(layer)
-        final = to_numpy(value(self.final_norm.weight))
-        return {"embedding": to_numpy(value(self.embedding)), "layers": layers, "final_norm": final}
+        found: dict[str, Any] = {}
+        for path, part in self.leaves(value).items():
+            _put(found, path, to_numpy(part))
+        return found | {"layers": [found["layers"][str(index)] for index in range(len(self.layers))]}
+
+    def leaves(self, value: Callable[[nn.Parameter], Tensor]) -> dict[str, Tensor]:
+        """The tensors that `value` gives for the parameters, cut and turned into the leaves of `nn.decoder`'s tree.
+
+        By their paths ("layers.0.attention.query"), each a view of what it was cut from.
+        """
+        found = {"embedding": value(self.embedding)}
+        for index, block in enumerate(self.layers):
+            for parameter, paths, rows in _leaves(block):
+                whole = value(parameter)
+                parts = [part.T for part in torch.split(whole, rows)] if rows else [whole]
+                found |= {f"layers.{index}.{path}": part for path, part in zip(paths, parts, strict=True)}
+        return found | {"final_norm": value(self.final_norm.weight)}
 
 
 def _read(

@@ -3,8 +3,9 @@
 Trains one small network on real data with one optimizer under a fixed budget of steps, and measures how far and how
 fast it comes. Same seed, same initial weights and same batches for every optimizer. Workloads: an autoencoder and
 classifiers (perceptron, convolutional, ResNet, vision transformer) on images, a decoder on text, word vectors by matrix
-factorisation, and online logistic regression, whose loss is the mean of what it paid before each update. With a target,
-steps, examples and seconds to the target are reported; infinity means that the target was not reached.
+factorisation, and online logistic regression, whose loss is the mean of what it paid before each update. In JAX or
+PyTorch, from the same weights, batches and rates. With a target, steps, examples and seconds to the target are
+reported; infinity means that the target was not reached.
 """
 
 from __future__ import annotations
@@ -90,6 +91,11 @@ EXAMPLES = (
         Spec(workload=WordVectors(), optimizer=Adam(lr=0.02), steps=600, batch_size=1000, eval_every=60),
         cost_s=15,
     ),
+    Example(
+        "Tridiagonal SONew on the digits autoencoder, in PyTorch",
+        Spec(framework="torch", optimizer=Sonew(lr=0.01), target=Target(value=17.5)),
+        cost_s=11,
+    ),
 )
 
 TEMPLATES = (
@@ -106,6 +112,22 @@ TEMPLATES = (
             "tridiagonal": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 1}},
             "band 4": {"optimizer": {"kind": "sonew", "lr": 0.01, "band": 4}},
         },
+        seeds=(0, 1, 2),
+    ),
+    StudyTemplate(
+        "frameworks",
+        "The same optimizers in JAX and PyTorch",
+        "Two optimizers on the digits autoencoder in either framework, from the same weights and batches: losses "
+        "differ by rounding and what it grows to, seconds and memory are the framework's.",
+        arms={
+            f"{name}, {title}": {"framework": framework, "optimizer": optimizer}
+            for name, optimizer in {
+                "adam": {"kind": "adam", "lr": 0.01},
+                "tridiagonal": {"kind": "sonew", "lr": 0.01},
+            }.items()
+            for framework, title in {"jax": "JAX", "torch": "PyTorch"}.items()
+        },
+        spec={"target": {"value": 17.5}},
         seeds=(0, 1, 2),
     ),
     StudyTemplate(
@@ -183,53 +205,42 @@ METRICS = (
 
 def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     """Train, evaluate and report; see the module's docstring."""
-    import jax
-    import jax.numpy as jnp
-
-    from models_core import optim
-    from models_core.training import backend, snapshot, workloads
-    from models_core.training.gradient_clock import GradientClock
+    from models_core import benches
+    from models_core.training import schedules, workloads
     from models_core.training.pacing import Pacing
-    from models_core.training.step import check_finite, compile_step, start
     from models_core.training.stopwatch import Stopwatch
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    yield Log(benches.prepare(spec.framework, ctx.cache_dir))
     problem = workloads.build(spec.workload)
     if problem.note:
         yield Log(problem.note)
     order = problem.order(ctx.seed, spec.batch_size)
     schedule = _schedule(spec, order.steps_per_epoch)
-    optimizer = optim.build(spec.optimizer, schedule)
-    state = start(problem.init(jax.random.key(ctx.seed)), optimizer)
+    rates = schedules.table(schedule, spec.steps)
+    learner = benches.learner(spec.framework, spec.workload, problem, spec.batch_size)
+    training = learner.training(spec.optimizer, schedule, steps=spec.steps, seed=ctx.seed)
     pacing = Pacing(spec.steps, spec.eval_every, spec.checkpoint_every)
     watch = Stopwatch()
     reached: dict[str, float] | None = None
     regret = _regret(spec, problem, ctx)
-    evaluate = problem.evaluation(problem.test or problem.train, "eval/")
+    evaluate = learner.evaluation(problem.test or problem.train, "eval/")
     first = 0
     if ctx.resume is None:
-        yield Metric(0, evaluate(state.params))
-        yield Metric(0, {"optim/state_bytes": snapshot.tree_bytes(state.opt_state)})
+        yield Metric(0, evaluate(training))
+        yield Metric(0, {"optim/state_bytes": training.state_bytes()})
     else:
-        state = snapshot.from_arrays(ctx.resume.arrays, state)
+        training.restore(ctx.resume.arrays)
         first, watch = ctx.resume.step, Stopwatch(ctx.resume.state["seconds"])
         reached = ctx.resume.state["reached"]
 
-    train_data = problem.on_device()
-    train = compile_step(
-        lambda params, data, rows: (problem.mean_loss(params, data, rows), {}),
-        optimizer,
-        state,
-        train_data,
-        order.at(first),
-    )
-    clock = GradientClock(problem.mean_loss, state.params, train_data, order.at(first))
+    training.prepare()
+    clock = learner.clock(training)
 
     def checkpoint(step: int) -> Checkpoint:
-        check_finite(state)
+        training.check()
         paid = regret.paid if regret else 0.0
         kept = {"seconds": watch.seconds, "reached": reached, "paid": paid}
-        return Checkpoint(step, snapshot.to_arrays(state), kept)
+        return Checkpoint(step, training.arrays(), kept)
 
     last_report = first
     for step in range(first + 1, spec.steps + 1):
@@ -237,14 +248,14 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
             yield checkpoint(step - 1)
             return
         watch.start()
-        state, metrics = train(state, train_data, order.at(step - 1))
+        metrics = training.step(order.at(step - 1))
         if regret:
-            regret.add(float(metrics["loss"]))
+            regret.add(metrics["loss"])
         if not (pacing.reports(step) or pacing.evaluates(step) or pacing.saves(step)):
             continue
-        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+        training.wait()
         watch.stop()
-        check_finite(state)
+        training.check()
         if pacing.reports(step):
             examples = spec.batch_size * (step - last_report)
             last_report = step
@@ -253,14 +264,14 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 {
                     "train/loss": float(metrics["loss"]),
                     "optim/grad_norm": float(metrics["grad_norm"]),
-                    "optim/lr": float(schedule(jnp.asarray(step - 1))),
+                    "optim/lr": rates[step - 1],
                     "perf/examples_per_s": examples / watch.lap_s(),
                 },
             )
         if pacing.evaluates(step):
-            scores = regret.metrics(step) if regret else evaluate(state.params)
+            scores = regret.metrics(step) if regret else evaluate(training)
             yield Metric(step, scores)
-            yield Metric(step, clock.split(watch.seconds / step, state.params, train_data, order.at(step - 1)))
+            yield Metric(step, clock.split(watch.seconds / step, order.at(step - 1)))
             if spec.target and reached is None and _arrived(spec.target, scores):
                 reached = {
                     "steps_to_target": step,
@@ -273,12 +284,12 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
         if pacing.saves(step):
             yield checkpoint(step)
 
-    yield Metric(spec.steps, problem.evaluation({**problem.train}, "train/final_")(state.params))
+    yield Metric(spec.steps, learner.evaluation(problem.train, "train/final_")(training))
     if spec.target and reached is None:
         yield Log(f"Did not reach {spec.target.metric} {spec.target.value:g} in {spec.steps} steps.", "warning")
         never = float("inf")
         yield Metric(spec.steps, {f"{unit}_to_target": never for unit in ("steps", "examples", "seconds")})
-    yield Artifact("model.safetensors", snapshot.to_safetensors(state.params))
+    yield Artifact("model.safetensors", training.exported())
 
 
 def _arrived(target: Target, scores: dict[str, float]) -> bool:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from models_core.benches import fields
 from models_core.optim import AnyOptimizer
 from models_core.optim.adam import Options as Adam
 from models_core.spec import Spec as BaseSpec
@@ -26,6 +27,7 @@ class Target(BaseSpec):
 class Spec(BaseSpec):
     """One optimizer on one task."""
 
+    framework: fields.Framework = fields.framework_field()
     workload: AnyWorkload = field(Autoencoder(), title="Workload", help="What is learnt.", section="Task")
     optimizer: AnyOptimizer = field(Adam(), title="Optimizer", help="How it is learnt.", section="Optimizer")
     steps: int = field(480, title="Steps", help="Updates.", unit="steps", ge=1, le=1_000_000, section="Budget")
@@ -60,6 +62,8 @@ class Spec(BaseSpec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        fields.check_optimizer(self)
+        fields.check_workload(self)
         if self.warmup_steps >= self.steps:
             refuse("warmup_steps", f"Must be below the {self.steps} steps.")
         available = self.workload.examples

@@ -2,10 +2,10 @@
 
 Looks for the numbers of one optimizer (learning rate, decays, epsilon) under a budget that is the same for every
 optimizer, by random, grid, TPE or ASHA search, then runs the best with fresh seeds. With the same seed and space every
-optimizer gets the same draws, initial weights and batches: launch one run for each optimizer of a comparison. Rules as
-AlgoPerf has them: external tuning (the median over studies of the best trial's steps to a target) or self-tuning (no
-search, more steps). A trial's table and the best configuration are artifacts; the search goes on from a checkpoint as
-if it had not stopped.
+optimizer gets the same draws, initial weights and batches: launch one run for each optimizer of a comparison, in JAX or
+PyTorch. Rules as AlgoPerf has them: external tuning (the median over studies of the best trial's steps to a target) or
+self-tuning (no search, more steps). A trial's table and the best configuration are artifacts; the search goes on from a
+checkpoint as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ EXAMPLES = (
         "SONew as it is under the self-tuning rules",
         Spec(optimizer=Sonew(lr=0.01), rules=SelfTuning(), target=17.5, judged_seeds=0),
         cost_s=15,
+    ),
+    Example(
+        "Adam on the digits autoencoder, four random trials in PyTorch",
+        Spec(framework="torch", rules=External(studies=1, trials=4), target=17.5, judged_seeds=2),
+        cost_s=20,
     ),
 )
 
@@ -100,54 +105,54 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
     import json
     import math
 
-    import jax
-
+    from models_core import benches
     from models_core.recipes.optimizer_tuning.session import Session
-    from models_core.training import backend, schedules, snapshot, workloads
+    from models_core.training import schedules, workloads
+    from models_core.training.account import Account
     from models_core.training.pacing import Pacing
     from models_core.training.stopwatch import Stopwatch
-    from models_core.training.trials import Trials
 
-    yield Log(backend.prepare(ctx.cache_dir))
+    yield Log(benches.prepare(spec.framework, ctx.cache_dir))
     problem = workloads.build(spec.workload)
     steps, names = spec.trial_steps, spec.searched.fields_of(type(spec.optimizer))
     shape = schedules.warmup_then_decay(1.0, steps=steps, warmup_steps=spec.warmup_steps, decay=spec.decay)
-    trials = Trials(
-        problem, spec.optimizer, batch_size=spec.batch_size, shape=shape, tuned=sorted({"lr", *names.values()})
-    )
+    learner = benches.learner(spec.framework, spec.workload, problem, spec.batch_size)
+    begin = learner.trials(spec.optimizer, shape, steps=steps, tuned=sorted({"lr", *names.values()}))
     evaluate = None
     if not spec.workload.one_pass:
         part, prefix = (problem.test, "eval/") if spec.objective == "eval/loss" else (problem.train, "train/final_")
-        evaluate = problem.evaluation(part, prefix)
+        evaluate = learner.evaluation(part, prefix)
     session = Session.from_json(spec, ctx.seed, ctx.resume.state) if ctx.resume else Session.start(spec, ctx.seed)
     arrays = ctx.resume.arrays if ctx.resume else {}
     pacing = Pacing(spec.total_steps, 0, spec.checkpoint_every)
 
     def checkpoint() -> Checkpoint:
-        held = snapshot.to_arrays(state) if session.used else {}
+        session.paid = account.total
+        held = training.arrays() if session.used else {}
         return Checkpoint(session.charged + session.used, held, session.to_json())
 
     while (job := session.job()) is not None:
-        state, order, watch = trials.begin(job.options, job.seed), trials.order(job.seed), Stopwatch()
+        training, order = begin(job.options, job.seed), problem.order(job.seed, spec.batch_size)
+        watch, account = Stopwatch(), Account(session.paid)
         if session.used:
-            state = snapshot.from_arrays(arrays, state)
+            training.restore(arrays)
         elif not session.charged:
-            yield Metric(0, {"tuned/optimizer_bytes": float(snapshot.tree_bytes(state.opt_state.inner))})
+            yield Metric(0, {"tuned/optimizer_bytes": training.state_bytes()})
         while True:
             if ctx.should_stop():
                 yield checkpoint()
                 return
             first = session.used == 0
             watch.start()
-            state, metrics = trials.step(state, job.options, order.at(session.used))
+            metrics = training.step(order.at(session.used))
             session.used += 1
             ends = session.used == steps
             evaluates = ends or session.used % spec.eval_every == 0
             if spec.workload.one_pass:
-                session.paid += float(metrics["loss"])
+                account.add(metrics["loss"])
             value = math.nan
             if first or evaluates:
-                jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+                training.wait()
                 watch.stop()
             if first:
                 # Its time is that of compiling.
@@ -155,8 +160,8 @@ def run(spec: Spec, ctx: Context) -> Iterator[Event]:
                 yield Metric(session.charged + 1, {"trial/first_loss": float(metrics["loss"])})
             given_up = False
             if evaluates:
-                if int(state.bad_step) < 0:
-                    scores = evaluate(state.params) if evaluate else {spec.objective: session.paid / session.used}
+                if not training.broken:
+                    scores = evaluate(training) if evaluate else {spec.objective: account.total / session.used}
                     value = scores[spec.objective]
                 yield from _evaluated(spec, session, job, value)
                 given_up = job.study is not None and session.ledgers[job.study].report(value) and not ends

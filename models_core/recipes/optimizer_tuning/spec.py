@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models_core.benches import fields
 from models_core.errors import SpecInvalid
 from models_core.optim import AnyOptimizer
 from models_core.optim._options import OptimizerOptions
@@ -57,6 +58,7 @@ class SelfTuning(BaseSpec, title="Self-tuning"):
 class Spec(BaseSpec):
     """One optimizer on one task, and a budget for finding its numbers."""
 
+    framework: fields.Framework = fields.framework_field()
     workload: AnyWorkload = field(Autoencoder(), title="Workload", help="What is learnt.", section="Task")
     optimizer: AnyOptimizer = field(
         Adam(),
@@ -141,6 +143,8 @@ class Spec(BaseSpec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        fields.check_optimizer(self)
+        fields.check_workload(self)
         if self.warmup_steps >= self.steps:
             refuse("warmup_steps", f"Must be below the {self.steps} steps.")
         available = self.workload.examples

@@ -16,7 +16,7 @@ from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.optim._options import OptimizerOptions
 from models_core.training.options import LoopOptions
-from models_core.training.torch.optimizers import AVAILABLE, twin
+from models_core.training.torch.optimizers import AVAILABLE, SLOTS, load_state, state_arrays, twin
 from models_core.training.torch.team import Team
 
 Batch = Mapping[str, torch.Tensor]
@@ -115,20 +115,14 @@ class Loop:
 
     def optimizer_arrays(self) -> dict[str, np.ndarray]:
         """The optimizer's state, by the numbers of the parameters that this process owns."""
-        found: dict[str, np.ndarray] = {}
-        for place, slots in self.optimizer.state_dict()["state"].items():
-            for slot, value in slots.items():
-                if value is not None:
-                    held = to_numpy(value) if torch.is_tensor(value) else np.array(value, np.int64)
-                    found[f"optimizer.{self._owned[place]}.{slot}"] = held
-        return found
+        return state_arrays(self.optimizer, self._owned)
 
     @torch.no_grad()
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of `arrays`; raises CheckpointInvalid that names what is missing, surplus or of another shape."""
         expected: dict[str, torch.Tensor] = {f"params.{name}": p for name, p in self.model.named_parameters()}
         expected |= {f"ema.{name}": mean for name, mean in (self.ema or {}).items()}
-        slots = {name for name in arrays if name.startswith("optimizer.")}
+        slots = {name for name in arrays if name.startswith(SLOTS)}
         for name in sorted((set(arrays) - slots - {"counters"}) ^ set(expected)):
             raise CheckpointInvalid(f"The array {name} is {'not expected' if name in arrays else 'missing'} here.")
         if "counters" not in arrays or arrays["counters"].shape != (len(self._counters()),):
@@ -141,17 +135,7 @@ class Loop:
                     f"expected {target.dtype}{list(target.shape)}."
                 )
             target.copy_(value)
-        places = {index: place for place, index in enumerate(self._owned)}
-        state: dict[int, dict[str, Any]] = {}
-        for name in slots:
-            _, index, slot = name.split(".", 2)
-            if int(index) not in places:
-                continue
-            held = arrays[name]
-            # PyTorch's own optimizers count in float32, ours in plain numbers.
-            counted = held.ndim == 0 and held.dtype == np.int64
-            state.setdefault(places[int(index)], {})[slot] = int(held) if counted else to_tensor(held)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        load_state(self.optimizer, self._owned, arrays)
         numbers = [int(value) for value in arrays["counters"]]
         self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row = numbers
 

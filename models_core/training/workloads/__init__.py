@@ -1,7 +1,7 @@
 """What optimizers are compared on: one file each, found by its name.
 
 A file holds `Options` (light, a part of a recipe's spec) and `build(options)`, the `Problem`. Importing this package
-loads no array library; `build` does.
+loads no array library; `build` does. `training.torch.workloads` has a file of the same name for PyTorch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -26,6 +27,14 @@ def workloads() -> Mapping[str, type[WorkloadOptions]]:
     """The options of every workload by name, in alphabetical order."""
     names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     return MappingProxyType({name: importlib.import_module(f"{__name__}.{name}").Options for name in names})
+
+
+@cache
+def torch_workloads() -> tuple[str, ...]:
+    """Names of the workloads that a PyTorch run can have, found without loading PyTorch."""
+    found = find_spec("models_core.training.torch.workloads")
+    names = pkgutil.iter_modules(found.submodule_search_locations if found else None)
+    return tuple(sorted(info.name for info in names if not info.name.startswith("_")))
 
 
 def build(options: WorkloadOptions) -> Problem:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from models_core.data.image_sets import IMAGE_SETS, ImageSet
-from models_core.spec import Spec, field, refuse
+from models_core.nn.image_models import CnnModel, MlpModel, ResNetModel, Sizes, VitModel, misfit
+from models_core.spec import field, refuse
 from models_core.training.workloads._options import WorkloadOptions, images_field, images_of, task_field
 
 if TYPE_CHECKING:
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 Channels = tuple[Annotated[int, Field(ge=1, le=1024)], ...]
 
 
-class Perceptron(Spec, title="Perceptron"):
+class Perceptron(MlpModel, title="Perceptron"):
     """Dense layers with ReLU."""
 
     kind: Literal["mlp"] = field("mlp", title="Network", help="Dense layers.", section="Model")
-    hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = field(
+    hidden: Sizes = field(
         (128, 64), title="Hidden layers", help="Their sizes, first to last.", max_length=8, section="Model"
     )
 
 
-class Convolutional(Spec, title="Convolutional network"):
+class Convolutional(CnnModel, title="Convolutional network"):
     """Stages of a 5x5 convolution and pooling, then two dense layers."""
 
     kind: Literal["cnn"] = field("cnn", title="Network", help="5x5 convolutions with pooling.", section="Model")
@@ -39,7 +40,7 @@ class Convolutional(Spec, title="Convolutional network"):
     hidden: int = field(64, title="Hidden units", help="Of the dense layer.", ge=1, le=4096, section="Model")
 
 
-class ResNet(Spec, title="ResNet with group norm"):
+class ResNet(ResNetModel, title="ResNet with group norm"):
     """Four stages (or fewer) of residual blocks."""
 
     kind: Literal["resnet"] = field("resnet", title="Network", help="Residual blocks, group norm.", section="Model")
@@ -58,7 +59,7 @@ class ResNet(Spec, title="ResNet with group norm"):
     )  # fmt: skip
 
 
-class VisionTransformer(Spec, title="Vision transformer"):
+class VisionTransformer(VitModel, title="Vision transformer"):
     """Patches as tokens."""
 
     kind: Literal["vit"] = field("vit", title="Network", help="Patches as tokens.", section="Model")
@@ -88,14 +89,9 @@ class Options(WorkloadOptions, title="Classifier"):
 
     @model_validator(mode="after")
     def _fits(self) -> Options:
-        side = IMAGE_SETS[self.data].side
-        match self.network:
-            case Convolutional(channels=channels) if side >> len(channels) < 1:
-                refuse("network.channels", f"An image of {side} pixels cannot be halved {len(channels)} times.")
-            case VisionTransformer(patch=patch) if side % patch:
-                refuse("network.patch", f"Must divide the image side of {side} pixels.")
-            case VisionTransformer(width=width, heads=heads) if width % heads:
-                refuse("network.heads", f"Must divide the width of {width}.")
+        wrong = misfit(self.network, IMAGE_SETS[self.data].side)
+        if wrong:
+            refuse(f"network.{wrong[0]}", wrong[1])
         return self
 
 
@@ -105,13 +101,14 @@ def build(options: Options) -> Problem:
     import optax
 
     from models_core.data import image_sets
+    from models_core.nn import image_models
     from models_core.training.workloads._problem import Problem
 
     images = image_sets.load(options.data)
-    init, logits_of = _network(options.network, images.shape, images.classes)
+    init, logits_of = image_models.network(options.network, images.shape, images.classes)
 
     def values(params: Any, examples: Any) -> dict[str, Any]:
-        logits = logits_of(params, examples["x"])
+        logits = logits_of(params, examples["x"].reshape(-1, *images.shape))
         right = (jnp.argmax(logits, axis=-1) == examples["y"]).astype(jnp.float32)
         return {"loss": optax.softmax_cross_entropy_with_integer_labels(logits, examples["y"]), "accuracy": right}
 
@@ -121,32 +118,3 @@ def build(options: Options) -> Problem:
         train={"x": images.train_x, "y": images.train_y},
         test={"x": images.test_x, "y": images.test_y},
     )
-
-
-def _network(network: Any, shape: tuple[int, int, int], classes: int) -> tuple[Any, Any]:
-    """init(key), and a function (params, flat images) -> logits."""
-    from models_core.nn import cnn, mlp, resnet, vit
-
-    pixels = shape[0] * shape[1] * shape[2]
-    match network:
-        case Perceptron():
-            return lambda key: mlp.init(key, [pixels, *network.hidden, classes]), mlp.apply
-        case Convolutional():
-            return (
-                lambda key: cnn.init(key, shape, classes=classes, channels=network.channels, hidden=network.hidden),
-                lambda params, x: cnn.apply(params, x.reshape(-1, *shape)),
-            )
-        case ResNet():
-            return (
-                lambda key: resnet.init(key, shape[2], classes=classes, width=network.width, blocks=network.blocks),
-                lambda params, x: resnet.apply(params, x.reshape(-1, *shape)),
-            )
-        case VisionTransformer():
-            return (
-                lambda key: vit.init(
-                    key, shape, classes=classes, patch=network.patch, width=network.width, layers=network.layers
-                ),
-                lambda params, x: vit.apply(params, x.reshape(-1, *shape), patch=network.patch, heads=network.heads),
-            )
-        case _:
-            raise TypeError(f"{type(network).__name__} is not a network")

@@ -19,7 +19,7 @@ from models_core.spec import field
 from models_core.training.workloads._options import WorkloadOptions, task_field
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -74,19 +74,24 @@ def build(options: Options) -> Problem:
             for name, vectors in zip(("word", "context"), draws, strict=True)
         }
 
-    def values(params: Any, pairs: Any) -> dict[str, Any]:
-        word, context = pairs["word"], pairs["context"]
-        inner = jnp.sum(params["word"]["vectors"][word] * params["context"]["vectors"][context], axis=-1)
-        error = inner + params["word"]["bias"][word] + params["context"]["bias"][context] - pairs["log"]
-        return {"loss": pairs["weight"] * error * error}
-
     return Problem(
         init=init,
-        values=values,
+        values=lambda params, pairs: {"loss": losses(params, pairs, lambda table, index: table[index])},
         train={name: array[order[tests:]] for name, array in examples.items()},
         test={name: array[order[:tests]] for name, array in examples.items()},
         note=f"{len(counts):,} pairs of {options.words:,} words, {tests:,} of them held out.",
     )
+
+
+def losses(params: Any, pairs: Any, rows: Callable[[Any, Any], Any]) -> Any:
+    """f(X_ij) (w_i . c_j + b_i + d_j - log X_ij)^2 of every pair, in either framework.
+
+    rows(table, index): the rows of a table.
+    """
+    parts = [(params[side]["vectors"], params[side]["bias"], pairs[side]) for side in ("word", "context")]
+    (w, c), (b, d) = ([rows(part[place], part[2]) for part in parts] for place in (0, 1))
+    error = (w * c).sum(-1) + b + d - pairs["log"]
+    return pairs["weight"] * error * error
 
 
 def count_pairs(texts: Sequence[str], *, words: int, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

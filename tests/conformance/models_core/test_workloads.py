@@ -77,12 +77,12 @@ def test_a_trial_computes_what_the_optimizer_does_with_its_numbers_compiled_in(n
     space = Space(eps=Range(low=1e-8, high=1e-2))
     fields = sorted(set(space.fields_of(kind).values()))
     shape = lambda count: 1.0 / (1 + count.astype(jnp.float32))  # noqa: E731
-    runs = trials.Trials(problem, kind(), batch_size=16, shape=shape, tuned=fields)
+    runs = trials.Trials(problem, kind(), data=problem.on_device(), shape=shape, tuned=fields)
     point = {"lr": 0.01, "one_minus_beta1": 0.2, "one_minus_beta2": 0.1, "eps": 1e-3}
     for scale in (1.0, 0.5):
         settings = space.settings(kind, {role: scale * place for role, place in point.items()})
         options = kind.parse(kind().model_dump(mode="json") | settings)
-        state, order = runs.begin(options, seed=1), runs.order(1)
+        state, order = runs.begin(options, seed=1), problem.order(1, 16)
         lr = options.lr
         alone = optim.build(options, lambda count, lr=lr: lr * shape(count))
         expected = start(problem.init(jax.random.key(1)), alone)

@@ -12,6 +12,7 @@ from models_core import catalog
 from models_core.data import tabular
 from models_core.data._dataset import DataInvalid
 from models_core.events import Context, Metric
+from models_core.training.account import MOST_WAITING, Account
 from models_core.training.workloads import online_convex
 
 RECIPE = catalog.recipe("optimizer_benchmark")
@@ -86,6 +87,29 @@ def test_mean_regret_falls_as_the_pass_goes_on(optimizer: dict[str, object]) -> 
     found = online(optimizer, eval_every=142, order="shuffled", radius=5.0)["online/mean_regret"]
     first, *_, last = found
     assert 0 < last < 0.6 * first
+
+
+class Loss:
+    """A scalar on a device that counts how often it is waited for."""
+
+    read = 0
+
+    def __float__(self) -> float:
+        Loss.read += 1
+        return 0.5
+
+
+def test_losses_are_waited_for_when_their_sum_is_read_or_too_many_wait() -> None:
+    account = Account(1.0, weight=2.0)
+    for _ in range(3):
+        account.add(Loss())
+    assert Loss.read == 0
+    assert [account.total, account.total] == [4.0, 4.0]
+    assert Loss.read == 3
+    for _ in range(MOST_WAITING):
+        account.add(Loss())
+    assert Loss.read == 3 + MOST_WAITING
+    assert account.total == 4.0 + MOST_WAITING
 
 
 def test_shuffling_is_the_seeds_and_more_than_one_pass_is_refused() -> None:

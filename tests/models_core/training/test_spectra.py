@@ -29,7 +29,7 @@ def stream(count: int, rank: int | None = None) -> list[dict[str, Any]]:
 
 def observed(gradients: list[dict[str, Any]], *, rank: int = 4) -> tuple[Any, Any]:
     watched = spectra.places(gradients[0], largest_axis=64)
-    observer = spectra.observe(watched, beta2=BETA2, rank=rank, key=jax.random.key(0))
+    observer = spectra.observe(spectra.Watch(watched, BETA2, rank, jax.random.key(0)))
     state, update = observer.init(gradients[0]), jax.jit(observer.update)
     for grads in gradients:
         passed, state = update(grads, state)
@@ -107,7 +107,7 @@ def test_overlap_is_one_with_itself_and_the_share_by_chance_with_the_rest() -> N
 def test_before_any_gradient_shares_are_zero_and_nothing_is_undefined() -> None:
     watched = spectra.places(stream(1)[0], largest_axis=64)
     zeros = {name: jnp.zeros(shape) for name, shape in SHAPES.items()}
-    observer = spectra.observe(watched, beta2=BETA2, rank=4, key=jax.random.key(0))
+    observer = spectra.observe(spectra.Watch(watched, BETA2, 4, jax.random.key(0)))
     _, state = observer.update(zeros, observer.init(zeros))
     found = spectra.measure(1, watched[0], state.factors[0], None)[0]
     assert found.top_share == found.captured == found.escaped == 0
