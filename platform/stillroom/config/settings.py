@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "stillroom.core.http.RequestIdMiddleware",
     "stillroom.core.http.ErrorFormMiddleware",
+    "stillroom.core.http.PlainAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "stillroom.core.http.ContentSecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
