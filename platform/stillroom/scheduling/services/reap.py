@@ -38,7 +38,8 @@ def reap() -> int:
 
 def _reap_one(run_id: str) -> bool:
     with sched_tx():
-        run = Run.objects.select_for_update().filter(id=run_id, state__in=[state.value for state in ACTIVE]).first()
+        rows = Run.objects.select_for_update(skip_locked=True)  # a row that somebody holds is looked at next time
+        run = rows.filter(id=run_id, state__in=[state.value for state in ACTIVE]).first()
         if run is None:
             return False
         lease = RunLease.objects.select_for_update().get(run_id=run_id)
