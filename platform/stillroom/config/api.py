@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import orjson
@@ -106,6 +107,18 @@ def database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     message = "The database cannot be reached. Nothing was stored; try again."
     answer = error_answer(request, status=503, code="unavailable", message=message)
     answer["Retry-After"] = "2"
+    return answer
+
+
+@api.exception_handler(OSError)
+def disk_trouble(request: HttpRequest, error: OSError) -> HttpResponse:
+    """A full disk is for the administrator to mend: the caller keeps what it has and comes back."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return crashed(request, error)
+    log.error("api.disk_full", path=request.path, error=str(error))
+    message = "The platform's disk is full. Nothing was stored; tell an administrator and try again."
+    answer = error_answer(request, status=507, code="storage.full", message=message)
+    answer["Retry-After"] = "30"
     return answer
 
 

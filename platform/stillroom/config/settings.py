@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "stillroom.core.http.RequestIdMiddleware",
+    "stillroom.core.http.PrivateAnswerMiddleware",
     "stillroom.core.http.ErrorFormMiddleware",
     "stillroom.core.http.PlainAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",

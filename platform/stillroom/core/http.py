@@ -31,6 +31,7 @@ FRAMEWORK_REFUSALS = {
     500: ("internal", "Something failed here. The request id finds it in the log."),
 }
 MLFLOW_PATHS = ("/api/2.0/", "/api/3.0/", "/ajax-api/", "/mlflow/")
+PRIVATE_PATHS = ("/api/", "/_allauth/", *MLFLOW_PATHS)
 # A file of a run is hostile: it may be looked at, never run.
 SANDBOX_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
 
@@ -107,6 +108,19 @@ class PlainAddressMiddleware:
             if fields:
                 return HttpResponseBadRequest("The address is not valid.", content_type="text/plain")
         return self.get_response(request)
+
+
+class PrivateAnswerMiddleware:
+    """Keeps answers to callers out of every cache; a file that has a tag may be kept if it is asked for again first."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.path.startswith(PRIVATE_PATHS):
+            response.setdefault("Cache-Control", "private, no-cache" if "ETag" in response else "private, no-store")
+        return response
 
 
 class ContentSecurityMiddleware:

@@ -18,7 +18,7 @@ from stillroom.boards.models import Benchmark
 from stillroom.boards.selectors import matches
 from stillroom.core import pubsub
 from stillroom.core.tenancy import tenant_tx
-from stillroom.live.admission import REFUSED, caller_of
+from stillroom.live.admission import REFUSED, bus_answers, caller_of
 from stillroom.live.hub import HEAD_S, Viewer, hub
 from stillroom.runs.models import Project
 from stillroom.runs.schemas.runs import RunOut
@@ -35,6 +35,9 @@ RECHECK_S = 60.0
 NOTICE_DELAY_S = 0.1
 # Notices are hints: a bus that hangs may not hold up a socket.
 BUS_TIMEOUT_S = 2.0
+BUS_LOOK_S = 2.0
+NO_BUS = "none"
+COME_AGAIN = 1012
 
 
 class _Message(BaseModel):
@@ -83,6 +86,11 @@ INBOUND: TypeAdapter[Sub | Unsub | Watch | Ping] = TypeAdapter(
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Subscriptions to runs, and watches on projects, organisations and benchmarks."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not await bus_answers():
+            self.channel_layer_alias = NO_BUS
+        await super().__call__(scope, receive, send)
+
     async def connect(self) -> None:
         self.caller: Caller | None = self.scope["caller"]
         self.viewers: dict[str, Viewer] = {}
@@ -100,6 +108,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.own = pubsub.user_group(self.caller.user.id)
         await self._join(self.own)
         self.tasks = [asyncio.create_task(self._heads()), asyncio.create_task(self._recheck())]
+        if self.channel_layer is None:
+            self.tasks.append(asyncio.create_task(self._until_the_bus_is_back()))
 
     async def disconnect(self, code: int) -> None:
         for viewer in self.viewers.values():
@@ -200,12 +210,22 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if group not in self._groups():
             await self._leave(group)
 
+    async def _until_the_bus_is_back(self) -> None:
+        """Without the bus a socket hears what the hub polls, and no notices: let the client come again for those."""
+        while not await bus_answers():
+            await asyncio.sleep(BUS_LOOK_S)
+        await self._stop(COME_AGAIN)
+
     async def _leave(self, group: str) -> None:
+        if self.channel_layer is None:
+            return
         with contextlib.suppress(Exception):
             async with asyncio.timeout(BUS_TIMEOUT_S):
                 await self.channel_layer.group_discard(group, self.channel_name)
 
     async def _join(self, group: str) -> None:
+        if self.channel_layer is None:
+            return
         try:
             async with asyncio.timeout(BUS_TIMEOUT_S):
                 await self.channel_layer.group_add(group, self.channel_name)

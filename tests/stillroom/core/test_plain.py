@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 from typing import Any
 
@@ -113,3 +114,18 @@ def test_a_cursor_of_another_list_is_refused_or_harmless(cast: Cast, path: str, 
 def test_days_at_the_end_of_time(cast: Cast) -> None:
     assert cast.ada.http.get("/usage?until=0001-01-01").status == 200
     assert cast.ada.http.get("/usage?since=0001-01-01&until=9999-12-31").status == 200
+
+
+def test_answers_to_callers_stay_out_of_caches(cast: Cast) -> None:
+    for path in ("/me", RUNS, "/nowhere"):
+        assert cast.mel.http.get(path).headers["Cache-Control"] == "private, no-store"
+
+
+def test_a_full_disk_is_said_and_may_pass(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stillroom.telemetry.api.exports.archive_receive", full)
+    answer = cast.ada.http.post(f"/orgs/aster/projects/{PROJECT}/import", raw=b"x", content_type="application/zip")
+    assert (answer.status, answer.body["code"]) == (507, "storage.full")
+    assert answer.headers["Retry-After"]

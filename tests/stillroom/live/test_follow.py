@@ -304,6 +304,39 @@ async def test_a_look_that_the_database_could_not_answer_is_repeated(
         assert await mel.closed() == 4401
 
 
+async def test_without_the_bus_a_socket_opens_and_follows_and_is_sent_away_when_it_is_back(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stillroom.live import consumers
+
+    answers = [False]
+
+    async def answer() -> bool:
+        return answers[0]
+
+    monkeypatch.setattr(consumers, "bus_answers", answer)
+    monkeypatch.setattr(consumers, "BUS_LOOK_S", 0.1)
+    run = await make_run(cast)
+    async with viewer(cast.ada.http.token) as ada:
+        await ada.say(type="sub", run=run.id)
+        await ada.until(0)
+        await post(run, 1)
+        assert len((await ada.until(1)).points["train/loss"]) == 2
+        await ada.say(type="unsub", run=run.id)
+        await ada.say(type="ping")
+        await ada.notice("pong")
+        answers[0] = True
+        assert await ada.closed() == 1012
+
+
+async def test_a_bus_that_is_not_there_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stillroom.live.admission import bus_answers
+
+    assert await bus_answers()
+    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    assert not await bus_answers()
+
+
 async def test_no_keys_means_none(cast: Cast) -> None:
     run = await make_run(cast)
     await post(run, 1)
