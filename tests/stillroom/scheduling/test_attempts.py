@@ -373,6 +373,8 @@ def test_an_external_run_lives_by_its_points_and_is_lost_in_silence(cast: Cast) 
     expire(made["id"])
     assert reap() == 1
     assert state(cast, made["id"]) == "LOST"
+    (attempt,) = cast.mel.http.get(f"/runs/{made['id']}/events").body["attempts"]
+    assert (attempt["outcome"], attempt["ended_at"] is None) == ("lost", False)
     with sched_tx():
         assert RunFence.objects.get(run_id=made["id"]).open is False
     other = cast.mel.http.post("/orgs/aster/projects/first/runs", {"external": True}).body

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from stillroom.core.tenancy import sched_tx
 from stillroom.runs.lifecycle import ACTIVE, Intent, State, after_stop
-from stillroom.runs.models import Run, RunFence, RunLease
+from stillroom.runs.models import Attempt, Run, RunFence, RunLease
 from stillroom.runs.services.transition import run_transition
 from stillroom.scheduling.services.holds import now, release
 
@@ -47,6 +47,7 @@ def _reap_one(run_id: str) -> bool:
             return False
         if run.external:
             RunFence.objects.filter(run=run).update(open=False)
+            Attempt.objects.filter(run=run, epoch=run.epoch, ended_at=None).update(ended_at=now(), outcome="lost")
             message = "The script stopped sending without ending the run."
             return run_transition(
                 run, to=State.LOST, actor="reaper", code="lost", message=message, reason_code="lost", reason=message
