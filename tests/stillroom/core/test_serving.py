@@ -36,10 +36,11 @@ def endless(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces())
 
 
-held = threading.Event()
+held, entered = threading.Event(), threading.Semaphore(0)
 
 
 def slow(request: HttpRequest) -> HttpResponse:
+    entered.release()
     held.wait(timeout=20)
     return HttpResponse("late")
 
@@ -161,6 +162,8 @@ def test_a_probe_is_answered_while_every_thread_waits(handler: PooledHandler) ->
     try:
         for thread in waiting:
             thread.start()
+        for _ in waiting:
+            assert entered.acquire(timeout=20)
         assert ask(handler, "healthz", b"ok") == (200, b"ko")
         assert all(thread.is_alive() for thread in waiting)
     finally:
