@@ -46,6 +46,10 @@ class Spec(BaseModel):
         """The one text of this spec: every default written out, keys sorted, no white space."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
+    def devices_needed(self) -> int:
+        """Over how many devices a run of this spec is spread; with fewer it cannot start."""
+        return 1
+
     @classmethod
     def parse(cls, payload: object) -> Self:
         """Validate untrusted JSON data.

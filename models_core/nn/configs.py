@@ -38,6 +38,7 @@ class DecoderConfig(Spec, title="Decoder"):
         help="Keys a local layer sees, the query's own included.",
         unit="tokens",
         ge=1,
+        le=2**31 - 1,
         section="Model",
     )
     global_every: int = field(

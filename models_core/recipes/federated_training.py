@@ -160,6 +160,9 @@ class Spec(BaseSpec):
         advanced=True,
     )  # fmt: skip
 
+    def devices_needed(self) -> int:
+        return self.devices
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         needed = self.algorithm.clients_needed()

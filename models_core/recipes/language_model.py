@@ -168,6 +168,9 @@ class Spec(BaseSpec):
         advanced=True,
     )
 
+    def devices_needed(self) -> int:
+        return self.data_parallel * self.fsdp
+
     @property
     def sizes(self) -> DecoderConfig:
         """The decoder's sizes, whichever way they were chosen."""

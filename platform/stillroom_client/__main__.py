@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         code: int = options.do(options)
+        sys.stdout.flush()
         return code
     except UsageError as error:
         return _fail(error, 2)
@@ -35,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StillroomError as error:
         return _fail(error, 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        return _fail(StillroomError(f"{error.filename or 'standard output'}: {error.strerror or error}."), 1)
     except KeyboardInterrupt:
         return 130
 
@@ -55,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     for part in PARTS:
         part.add(commands, common)
     return top
+
+
+def _discard_output() -> None:
+    """What is still buffered goes nowhere: the interpreter would fail on it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: StillroomError, code: int) -> int:

@@ -14,6 +14,10 @@ class StillroomError(Exception):
         self.message = message
 
 
+class BadAddress(StillroomError):
+    """What should be the platform's address is none."""
+
+
 class NotSignedIn(StillroomError):
     """There is no address or no token to use."""
 

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from stillroom_client.errors import ApiError, ConnectionFailed
+from stillroom_client.errors import ApiError, BadAddress, ConnectionFailed, NotSignedIn
 
 API_ROOT = "/api/v1"
+JSON_HEADERS = {"Content-Type": "application/json"}
 RETRY_AFTER_CAP_S = 60.0
 ERROR_TEXT_LIMIT = 300
 
@@ -70,7 +72,7 @@ class Transport:
         sleep: Callable[[float], object] = time.sleep,
         user_agent: str = "stillroom-client",
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = _address(url)
         self._token = token
         self._retries = retries or Retries()
         self._sleep = sleep
@@ -103,14 +105,15 @@ class Transport:
         content: bytes, or a function that gives a fresh iterator for each try. Raises ApiError, ConnectionFailed.
         """
 
+        encoded = None if json is None else _encoded(json)
+
         def once() -> Reply:
             response = self._http.request(
                 method,
                 path,
-                json=json,
-                content=content() if callable(content) else content,
+                content=encoded if encoded is not None else content() if callable(content) else content,
                 params=params,
-                headers=self._headers(headers, token),
+                headers={**({} if encoded is None else JSON_HEADERS), **self._headers(headers, token)},
                 timeout=self._http.timeout if timeout_s is None else _timeout(timeout_s),
             )
             return _read(response)
@@ -148,6 +151,8 @@ class Transport:
 
     def _headers(self, extra: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
         bearer = token or self._token
+        if bearer and not (bearer.isascii() and bearer.isprintable() and " " not in bearer):
+            raise NotSignedIn("The token has characters that no token has. Copy it again; see STILLROOM_TOKEN.")
         return {**({"Authorization": f"Bearer {bearer}"} if bearer else {}), **(extra or {})}
 
     def _repeat(self, once: Callable[[], Reply], what: str, retries: Retries) -> Reply:
@@ -166,6 +171,23 @@ class Transport:
                     raise ConnectionFailed(f"No answer from {self.url} to {what}: {reason}.") from error
             failures += 1
             self._sleep(retries.pause_s(failures, retry_after_s))
+
+
+def _address(url: str) -> str:
+    """The address without a slash at its end. Raises BadAddress."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BadAddress(f"{url!r} is not an address like https://stillroom.example: {error}.") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BadAddress(f"{url!r} is not an address like https://stillroom.example.")
+    return url.rstrip("/")
+
+
+def _encoded(value: Any) -> bytes:
+    """JSON; half of a surrogate pair, which no UTF-8 has, becomes a question mark."""
+    text = dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "replace")
 
 
 def _timeout(timeout_s: float) -> httpx.Timeout:

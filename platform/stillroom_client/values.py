@@ -82,7 +82,8 @@ def metric_key(key: Any) -> str:
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON: from a dictionary, a dataclass, an argparse namespace or a pydantic model.
 
-    What JSON does not know becomes text; numbers that are not finite become "NaN", "Infinity", "-Infinity".
+    What JSON does not know becomes text, and so do whole numbers beyond 64 bits; numbers that are not finite become
+    "NaN", "Infinity", "-Infinity".
     """
     if config is None:
         return {}
@@ -94,7 +95,7 @@ def plain(config: Any) -> dict[str, Any]:
         config = config.model_dump()
     if not isinstance(config, Mapping):
         raise BadValue(f"config: expected a dictionary, not {type(config).__name__}.")
-    return {str(key): _json(value, 0) for key, value in config.items()}
+    return {_text(str(key)): _json(value, 0) for key, value in config.items()}
 
 
 def _leaves(data: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -109,8 +110,12 @@ def _leaves(data: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[
 
 
 def _json(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
-        return value.replace("\x00", "") if isinstance(value, str) else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if LEAST_STEP <= value <= MOST_STEP else str(value)
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -118,12 +123,17 @@ def _json(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _json(inner, depth + 1) for key, inner in value.items()}
+        return {_text(str(key)): _json(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, Sequence) and not _is_text(value)):
         return [_json(inner, depth + 1) for inner in value]
     if not isinstance(value, PurePath) and hasattr(value, "tolist"):
         return _json(value.tolist(), depth + 1)
     return str(value)
+
+
+def _text(value: str) -> str:
+    """Text that can be stored: no NUL, and a question mark for half of a surrogate pair."""
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _is_text(value: object) -> bool:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 
 from stillroom_client.__main__ import main
 from stillroom_client.credentials import credentials_path
-from tests.stillroom_client.faulty_server import FaultyServer, refuse, reply, serving
+from tests.stillroom_client.faulty_server import Answer, FaultyServer, refuse, reply, serving
 
 ME = {"user": {"email": "alice@example.org"}, "via": "token", "orgs": [{"slug": "demo"}]}
 
@@ -233,3 +237,24 @@ def test_ls_prints_a_table(signed_in: FaultyServer, capsys: pytest.CaptureFixtur
     assert header.split()[:2] == ["RUN", "STATE"]
     assert row.split() == ["r_1", "RUNNING", "distillation", "3", "-", "-"]
     assert "state=RUNNING" in signed_in.asked[0].path
+
+
+def test_export_writes_into_a_pipe_or_device_and_does_not_replace_it(signed_in: FaultyServer, tmp_path: Path) -> None:
+    signed_in.answers = [Answer(200, b"key,step\n")]
+    pipe = tmp_path / "pipe"
+    got: list[bytes] = []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    assert main(["export", "r_1", "-o", str(pipe)]) == 0
+    reader.join(timeout=10)
+    assert got == [b"key,step\n"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_an_output_that_takes_nothing_is_said_in_one_line(signed_in: FaultyServer) -> None:
+    signed_in.answers = [reply({"items": [], "next_cursor": None})]
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "stillroom_client", "ls", "demo/first", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "stillroom: standard output: No space left on device.\n")

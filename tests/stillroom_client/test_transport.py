@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from email.utils import formatdate
 
 import pytest
 
-from stillroom_client.errors import ApiError, ConnectionFailed
+from stillroom_client.errors import ApiError, BadAddress, ConnectionFailed, NotSignedIn
 from stillroom_client.transport import RETRY_AFTER_CAP_S, Retries, Transport
 from tests.stillroom_client.faulty_server import RESET, Answer, FaultyServer, refuse, reply, serving
 
@@ -134,3 +135,23 @@ def test_a_download_cut_in_the_middle_is_repeated_from_the_start() -> None:
     with serving(Answer(200, b"x" * 1000, cut_at=300), Answer(200, b"x" * 1000)) as server:
         patient(server).download("/x", lambda blocks: taken.append(b"".join(blocks)))
     assert [len(one) for one in taken] == [1000]
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://x", "http://", "http://[::", "http://a b:x"])
+def test_what_is_no_address_is_said_at_once(url: str) -> None:
+    with pytest.raises(BadAddress, match="is not an address like"):
+        Transport(url)
+
+
+@pytest.mark.parametrize("token", ["a\nb", "sr_api_ü", "two words", "\x7f"])
+def test_a_token_that_no_header_can_carry_is_said_and_never_sent(token: str) -> None:
+    with serving(reply({})) as server, pytest.raises(NotSignedIn, match="Copy it again"):
+        Transport(server.url, token).call("GET", "/x")
+    assert server.asked == []
+
+
+def test_half_a_character_is_sent_as_a_question_mark() -> None:
+    with serving(reply({})) as server:
+        patient(server).call("POST", "/x", json={"name": "a\ud800b", "other": "ü"})
+    assert json.loads(server.asked[0].body) == {"name": "a?b", "other": "ü"}
+    assert server.asked[0].headers["Content-Type"] == "application/json"

@@ -95,3 +95,9 @@ def test_configurations_become_json() -> None:
     }
     with pytest.raises(BadValue, match="config"):
         plain([1])
+
+
+def test_a_configuration_holds_nothing_that_the_platform_would_refuse() -> None:
+    given = {"big": 2**70, "small": -(2**63), "text": "a\0b\ud800", "k\0": {"\ud800": [float("inf"), 2**63]}}
+    expected = {"big": str(2**70), "small": -(2**63), "text": "ab?", "k": {"?": ["Infinity", str(2**63)]}}
+    assert plain(given) == expected

@@ -34,6 +34,16 @@ def test_slots_bound_every_pool_and_hide_gpus() -> None:
     assert devices.environment_for([("cpu", 0), ("cpu", 3)], inventory)["OMP_NUM_THREADS"] == "2"
 
 
+def test_a_program_that_spreads_sees_as_many_devices_as_it_has_slots() -> None:
+    inventory = devices.discover(4)
+    held = [("cpu", 0), ("cpu", 3)]
+    assert "XLA_FLAGS" not in devices.environment_for(held, inventory)
+    environment = {**os.environ, **devices.environment_for(held, inventory, spread=2)}
+    script = "import jax; print(jax.device_count())"
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "2"
+
+
 def test_one_slot_really_is_one_thread_of_xla() -> None:
     script = (
         "import os, jax.numpy as n\n"

@@ -23,8 +23,11 @@ def discover(cpu_slots: int | None = None) -> list[Device]:
     return [*accelerators, *cpu.discover(cpu_slots)]
 
 
-def environment_for(held: Sequence[tuple[str, int]], inventory: Sequence[Device]) -> dict[str, str]:
-    """Variables that make exactly these (kind, index) devices visible. Raises ValueError for one that is not here."""
+def environment_for(held: Sequence[tuple[str, int]], inventory: Sequence[Device], *, spread: int = 1) -> dict[str, str]:
+    """Variables that make exactly these (kind, index) devices visible. Raises ValueError for one that is not here.
+
+    spread: over how many devices the run's program spreads itself; on CPU slots XLA has to be told.
+    """
     known = {(device.kind, device.index) for device in inventory}
     strangers = [f"{kind} {index}" for kind, index in held if (kind, index) not in known]
     if strangers:
@@ -36,7 +39,7 @@ def environment_for(held: Sequence[tuple[str, int]], inventory: Sequence[Device]
         return {**nvidia.environment(nvidia_held), **cpu.threads(_share(len(nvidia_held), nvidia.PREFIX, inventory))}
     if tpu_held:
         return {**tpu.environment(tpu_held), **cpu.threads(_share(len(tpu_held), tpu.PREFIX, inventory))}
-    return cpu.environment(max(1, slots))
+    return cpu.environment(max(1, slots), spread=spread)
 
 
 def measure(held: Sequence[tuple[str, int]]) -> dict[str, float]:

@@ -39,10 +39,14 @@ def threads(count: int) -> dict[str, str]:
     return dict.fromkeys(THREAD_VARIABLES, str(count))
 
 
-def environment(slots: int) -> dict[str, str]:
-    """For a run on so many slots and no accelerator."""
-    single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if slots == 1 else {}
-    return {**threads(slots), **single, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+def environment(slots: int, *, spread: int = 1) -> dict[str, str]:
+    """For a run on so many slots and no accelerator. spread: as how many devices XLA shows them to its program."""
+    flags = {}
+    if slots == 1:
+        flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    elif spread > 1:
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={min(spread, slots)}"}
+    return {**threads(slots), **flags, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def _model_name() -> str:

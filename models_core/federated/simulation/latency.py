@@ -32,7 +32,7 @@ class Constant(Spec):
 
     kind: Literal["constant"] = field("constant", title="Latency", help="The same for all.", section="Latency")
     time_s: float = field(
-        1.0, title="Time", help="Of every report.", unit="s", gt=0, format="seconds", section="Latency"
+        1.0, title="Time", help="Of every report.", unit="s", gt=0, le=1e9, format="seconds", section="Latency"
     )
 
 
@@ -48,12 +48,13 @@ class HalfNormal(Spec, title="Half-normal"):
         help="Added to every draw.",
         unit="s",
         ge=0,
+        le=1e9,
         format="seconds",
         section="Latency",
         advanced=True,
     )
     sigma_s: float = field(
-        1.0, title="Spread", help="Of the normal.", unit="s", gt=0, format="seconds", section="Latency"
+        1.0, title="Spread", help="Of the normal.", unit="s", gt=0, le=1e9, format="seconds", section="Latency"
     )
 
 
@@ -62,9 +63,16 @@ class Gaussian(Spec):
 
     kind: Literal["gaussian"] = field("gaussian", title="Latency", help="A normal around a mean.", section="Latency")
     mean_s: float = field(
-        1.0, title="Mean", help="Of a report, or of an example.", unit="s", gt=0, format="seconds", section="Latency"
+        1.0,
+        title="Mean",
+        help="Of a report, or of an example.",
+        unit="s",
+        gt=0,
+        le=1e9,
+        format="seconds",
+        section="Latency",
     )
-    sd_s: float = field(0.2, title="Spread", help="Standard deviation.", unit="s", ge=0, section="Latency")
+    sd_s: float = field(0.2, title="Spread", help="Standard deviation.", unit="s", ge=0, le=1e9, section="Latency")
     per_example: bool = field(
         False, title="Per example", help="Multiply by the client's number of examples.", section="Latency"
     )
@@ -74,8 +82,8 @@ class Uniform(Spec):
     """Uniform between two times, fresh for each participation."""
 
     kind: Literal["uniform"] = field("uniform", title="Latency", help="Uniform between two times.", section="Latency")
-    least_s: float = field(0.5, title="Least", help="Shortest time.", unit="s", ge=0, section="Latency")
-    most_s: float = field(1.5, title="Most", help="Longest time.", unit="s", gt=0, section="Latency")
+    least_s: float = field(0.5, title="Least", help="Shortest time.", unit="s", ge=0, le=1e9, section="Latency")
+    most_s: float = field(1.5, title="Most", help="Longest time.", unit="s", gt=0, le=1e9, section="Latency")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -88,7 +96,9 @@ class Exponential(Spec):
     """Exponential with a given mean, fresh for each participation."""
 
     kind: Literal["exponential"] = field("exponential", title="Latency", help="Memoryless.", section="Latency")
-    mean_s: float = field(1.0, title="Mean", help="Of a report.", unit="s", gt=0, format="seconds", section="Latency")
+    mean_s: float = field(
+        1.0, title="Mean", help="Of a report.", unit="s", gt=0, le=1e9, format="seconds", section="Latency"
+    )
 
 
 class Listed(Spec):
@@ -129,7 +139,7 @@ class LogNormal(Spec, title="Log-normal"):
         "lognormal", title="Latency", help="A heavy tail, independent of the data.", section="Latency"
     )
     median_s: float = field(
-        1.0, title="Median", help="Of a report.", unit="s", gt=0, format="seconds", section="Latency"
+        1.0, title="Median", help="Of a report.", unit="s", gt=0, le=1e9, format="seconds", section="Latency"
     )
     sigma: float = field(1.0, title="Spread", help="Of the logarithm.", ge=0, le=5, section="Latency")
 
@@ -154,6 +164,7 @@ class PerClientPerExample(Spec, title="Per client and example"):
         help="Median over ordinary clients, an example.",
         unit="s",
         gt=0,
+        le=1e9,
         format="seconds",
         section="Latency",
     )
@@ -181,6 +192,7 @@ class PerClientPerExample(Spec, title="Per client and example"):
         help="Median time of download and upload.",
         unit="s",
         ge=0,
+        le=1e9,
         format="seconds",
         section="Latency",
         advanced=True,
@@ -206,6 +218,7 @@ class PerDomainPerExample(Spec, title="Per domain and example"):
         help="Median over ordinary clients, an example.",
         unit="s",
         gt=0,
+        le=1e9,
         format="seconds",
         section="Latency",
     )
@@ -230,6 +243,7 @@ class PerDomainPerExample(Spec, title="Per domain and example"):
         help="Median time of download and upload.",
         unit="s",
         ge=0,
+        le=1e9,
         format="seconds",
         section="Latency",
         advanced=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 from ninja.types import DictStrAny
 from psycopg_pool import PoolTimeout
@@ -20,6 +22,7 @@ from stillroom.alerts.api import doors as alerts
 from stillroom.boards.api import door as boards
 from stillroom.core.errors import StillroomError, TooMany
 from stillroom.core.http import error_answer
+from stillroom.core.plain import read_json
 from stillroom.runs.api import doors as runs
 from stillroom.scheduling.api import doors as scheduling
 from stillroom.telemetry.api import doors as telemetry
@@ -37,12 +40,21 @@ class JsonRenderer(BaseRenderer):
         return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
 
 
+class PlainParser(Parser):
+    """JSON bodies without what the database or an answer could not hold."""
+
+    def parse_body(self, request: HttpRequest) -> DictStrAny:
+        payload: DictStrAny = read_json(request.body)
+        return payload
+
+
 api = NinjaAPI(
     title="Stillroom",
     version="1",
     description="Submit distillation, optimizer and federated experiments, follow them live, compare and rank them.",
     urls_namespace="api",
     renderer=JsonRenderer(),
+    parser=PlainParser(),
 )
 for door in (tenants, *runs, *telemetry, *scheduling, boards, *alerts):
     api.add_router("", door)
@@ -81,7 +93,9 @@ def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Errors that the framework raises itself, for example a body that is no JSON."""
+    """Errors that the framework raises itself, and the refusal of a body, which it wraps."""
+    if isinstance(error.__cause__, StillroomError):
+        return refused(request, error.__cause__)
     return error_answer(request, status=error.status_code, code="invalid", message=str(error))
 
 
@@ -93,6 +107,18 @@ def database_away(request: HttpRequest, error: Exception) -> HttpResponse:
     message = "The database cannot be reached. Nothing was stored; try again."
     answer = error_answer(request, status=503, code="unavailable", message=message)
     answer["Retry-After"] = "2"
+    return answer
+
+
+@api.exception_handler(OSError)
+def disk_trouble(request: HttpRequest, error: OSError) -> HttpResponse:
+    """A full disk is for the administrator to mend: the caller keeps what it has and comes back."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return crashed(request, error)
+    log.error("api.disk_full", path=request.path, error=str(error))
+    message = "The platform's disk is full. Nothing was stored; tell an administrator and try again."
+    answer = error_answer(request, status=507, code="storage.full", message=message)
+    answer["Retry-After"] = "30"
     return answer
 
 

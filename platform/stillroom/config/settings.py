@@ -52,7 +52,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "stillroom.core.http.RequestIdMiddleware",
+    "stillroom.core.http.PrivateAnswerMiddleware",
     "stillroom.core.http.ErrorFormMiddleware",
+    "stillroom.core.http.PlainAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "stillroom.core.http.ContentSecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 import structlog
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseNotFound
+
+from stillroom.core.plain import NUL_TEXT
 
 GIVEN_ID = re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z")
 APP_POLICY = (
@@ -28,6 +30,8 @@ FRAMEWORK_REFUSALS = {
     405: ("method_not_allowed", "This address does not take this method."),
     500: ("internal", "Something failed here. The request id finds it in the log."),
 }
+MLFLOW_PATHS = ("/api/2.0/", "/api/3.0/", "/ajax-api/", "/mlflow/")
+PRIVATE_PATHS = ("/api/", "/_allauth/", *MLFLOW_PATHS)
 # A file of a run is hostile: it may be looked at, never run.
 SANDBOX_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
 
@@ -75,6 +79,48 @@ class ErrorFormMiddleware:
         if "Allow" in response:
             answer["Allow"] = response["Allow"]
         return answer
+
+
+class PlainAddressMiddleware:
+    """Refuses addresses with a NUL character: PostgreSQL cannot compare with one, so nothing has such an id or value.
+
+    MLflow's addresses pass: their door refuses it in its own form.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(MLFLOW_PATHS):
+            return self.get_response(request)
+        if "\x00" in request.path:
+            return HttpResponseNotFound("This address does not exist.", content_type="text/plain")
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            fields = {
+                name.replace("\x00", "?"): NUL_TEXT
+                for name, values in request.GET.lists()
+                if "\x00" in name or any("\x00" in value for value in values)
+            }
+            if fields and request.path.startswith("/api/"):
+                return error_answer(
+                    request, status=422, code="invalid", message="The address is not valid.", fields=fields
+                )
+            if fields:
+                return HttpResponseBadRequest("The address is not valid.", content_type="text/plain")
+        return self.get_response(request)
+
+
+class PrivateAnswerMiddleware:
+    """Keeps answers to callers out of every cache; a file that has a tag may be kept if it is asked for again first."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.path.startswith(PRIVATE_PATHS):
+            response.setdefault("Cache-Control", "private, no-cache" if "ETag" in response else "private, no-store")
+        return response
 
 
 class ContentSecurityMiddleware:

@@ -15,6 +15,9 @@ import redis
 import structlog
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.db import transaction
+
+from stillroom.core.tenancy import current_scope
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +88,16 @@ def project_group(project_id: str) -> str:
 
 def org_group(tenant_id: str) -> str:
     return f"org.{tenant_id}"
+
+
+def user_group(user_id: str) -> str:
+    return f"user.{user_id}"
+
+
+def announce_rights(user_id: str) -> None:
+    """When the open transaction commits, let the person's open sockets look at their rights again, at once."""
+    scope = current_scope()
+    transaction.on_commit(lambda: announce(user_group(user_id), "rights", {}), using=scope.alias if scope else None)
 
 
 _announced: dict[str, float] = {}

@@ -46,6 +46,10 @@ class Intake:
     known: Callable[[Mapping[str, str]], bool]
 
 
+# Whoever watches the process asks here: requests that wait for a slow database may not hold up the answer.
+PROBES = ("/healthz", "/readyz")
+
+
 class _Refused(Exception):
     """The body is not read to its end."""
 
@@ -65,6 +69,7 @@ class PooledHandler(ASGIHandler):
         self._intake = intake
         self.load_middleware(is_async=False)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
+        self._probes = ThreadPoolExecutor(len(PROBES), thread_name_prefix="probe")
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -79,9 +84,8 @@ class PooledHandler(ASGIHandler):
         try:
             if request is not None:
                 work = copy_context().run
-                response = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, work, self._answer, scope, request
-                )
+                threads = self._probes if scope["path"] in PROBES else self._threads
+                response = await asyncio.get_running_loop().run_in_executor(threads, work, self._answer, scope, request)
             assert response is not None
             try:
                 await self._deliver(response, receive, send)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis.asyncio as aioredis
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+from redis.exceptions import RedisError
 
 from stillroom.accounts.sessions import user_of_cookie
 from stillroom.core.errors import StillroomError
@@ -16,6 +19,17 @@ from stillroom.tenants.callers import Caller, caller_from_bearer, caller_from_us
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 REFUSED = 4401
+BUS_ANSWER_S = 1.0
+
+
+async def bus_answers() -> bool:
+    """Whether Valkey answers within a second; a socket opens either way."""
+    client = aioredis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1, retry=None)
+    try:
+        async with client, asyncio.timeout(BUS_ANSWER_S):
+            return bool(await client.ping())
+    except (RedisError, OSError, TimeoutError):
+        return False
 
 
 class Admission:

@@ -10,13 +10,15 @@ import orjson
 import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from django.db import DatabaseError, InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stillroom.boards.models import Benchmark
 from stillroom.boards.selectors import matches
 from stillroom.core import pubsub
 from stillroom.core.tenancy import tenant_tx
-from stillroom.live.admission import REFUSED, caller_of
+from stillroom.live.admission import REFUSED, bus_answers, caller_of
 from stillroom.live.hub import HEAD_S, Viewer, hub
 from stillroom.runs.models import Project
 from stillroom.runs.schemas.runs import RunOut
@@ -31,10 +33,18 @@ MAX_MESSAGE = 64 * 1024
 MAX_SUBSCRIPTIONS = 200
 RECHECK_S = 60.0
 NOTICE_DELAY_S = 0.1
+# Notices are hints: a bus that hangs may not hold up a socket.
+BUS_TIMEOUT_S = 2.0
+BUS_LOOK_S = 2.0
+NO_BUS = "none"
+COME_AGAIN = 1012
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 
 
 class Since(_Message):
@@ -44,9 +54,9 @@ class Since(_Message):
 
 class Sub(_Message):
     type: Literal["sub"]
-    run: Annotated[str, Field(max_length=32)]
+    run: Annotated[Word, Field(max_length=32)]
     since: Since | None = None
-    keys: Annotated[list[str], Field(max_length=1000)] | None = None
+    keys: Annotated[list[Word], Field(max_length=1000)] | None = None
     max_points: Annotated[int, Field(ge=16, le=20_000)] = 1000
     hz: Annotated[float, Field(ge=0.2, le=20)] = 5.0
 
@@ -59,9 +69,9 @@ class Unsub(_Message):
 class Watch(_Message):
     type: Literal["watch", "unwatch"]
     topic: Literal["project", "org", "benchmark"]
-    org: Annotated[str, Field(max_length=48)] | None = None
-    project: Annotated[str, Field(max_length=48)] | None = None
-    id: Annotated[str, Field(max_length=32)] | None = None
+    org: Annotated[Word, Field(max_length=48)] | None = None
+    project: Annotated[Word, Field(max_length=48)] | None = None
+    id: Annotated[Word, Field(max_length=32)] | None = None
 
 
 class Ping(_Message):
@@ -76,6 +86,11 @@ INBOUND: TypeAdapter[Sub | Unsub | Watch | Ping] = TypeAdapter(
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Subscriptions to runs, and watches on projects, organisations and benchmarks."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not await bus_answers():
+            self.channel_layer_alias = NO_BUS
+        await super().__call__(scope, receive, send)
+
     async def connect(self) -> None:
         self.caller: Caller | None = self.scope["caller"]
         self.viewers: dict[str, Viewer] = {}
@@ -84,20 +99,26 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.benchmarks: dict[str, str] = {}
         self.due: dict[str, str] = {}
         self.tasks: list[asyncio.Task[None]] = []
+        self.own = ""
         await self.accept()
         if self.caller is None:
             await self.close(code=REFUSED)
             return
+        assert self.caller.user is not None
+        self.own = pubsub.user_group(self.caller.user.id)
+        await self._join(self.own)
         self.tasks = [asyncio.create_task(self._heads()), asyncio.create_task(self._recheck())]
+        if self.channel_layer is None:
+            self.tasks.append(asyncio.create_task(self._until_the_bus_is_back()))
 
     async def disconnect(self, code: int) -> None:
         for viewer in self.viewers.values():
             hub().leave(viewer)
         for task in self.tasks:
             task.cancel()
-        for group in self._groups():
-            with contextlib.suppress(Exception):
-                await self.channel_layer.group_discard(group, self.channel_name)
+        if self.own:
+            for group in (self.own, *self._groups()):
+                await self._leave(group)
 
     def _groups(self) -> set[str]:
         """The groups whose notices this socket needs. A ranking changes when a run of its organisation ends."""
@@ -119,6 +140,15 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             first = error.errors(include_url=False, include_context=False)[0]
             await self._error("bad_message", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
             return
+        try:
+            await self._act(message)
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            log.warning("live.database_away", error=str(error))
+            await self._error(
+                "unavailable", "The database cannot be reached. Ask again.", getattr(message, "run", None)
+            )
+
+    async def _act(self, message: Sub | Unsub | Watch | Ping) -> None:
         if isinstance(message, Sub):
             await self._sub(message)
         elif isinstance(message, Unsub):
@@ -178,11 +208,27 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _part(self, group: str) -> None:
         if group not in self._groups():
-            await self.channel_layer.group_discard(group, self.channel_name)
+            await self._leave(group)
+
+    async def _until_the_bus_is_back(self) -> None:
+        """Without the bus a socket hears what the hub polls, and no notices: let the client come again for those."""
+        while not await bus_answers():
+            await asyncio.sleep(BUS_LOOK_S)
+        await self._stop(COME_AGAIN)
+
+    async def _leave(self, group: str) -> None:
+        if self.channel_layer is None:
+            return
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(BUS_TIMEOUT_S):
+                await self.channel_layer.group_discard(group, self.channel_name)
 
     async def _join(self, group: str) -> None:
+        if self.channel_layer is None:
+            return
         try:
-            await self.channel_layer.group_add(group, self.channel_name)
+            async with asyncio.timeout(BUS_TIMEOUT_S):
+                await self.channel_layer.group_add(group, self.channel_name)
         except Exception as error:
             log.warning("live.group_failed", group=group, error=str(error))
 
@@ -222,17 +268,36 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     await self._json({"type": "head", "run": run_id, "epoch": head.epoch, "seq": head.seq})
 
     async def _recheck(self) -> None:
-        """Rights may end while the socket lives."""
+        """Rights may end while the socket lives: a notice says so at once, and this finds what no notice told."""
         while True:
             await asyncio.sleep(RECHECK_S)
-            self.caller = await caller_of(self.scope["credentials"])
-            if self.caller is None:
-                await self.close(code=REFUSED)
-                return
-            mine = {member.tenant_id for member in self.caller.members}
-            if any(viewer.tenant_id not in mine for viewer in self.viewers.values()):
-                await self.close(code=4403)
-                return
+            await self.notice_rights({})
+
+    async def notice_rights(self, event: dict[str, Any]) -> None:
+        """Ask again who this is, and close when it may not see any more what it follows."""
+        try:
+            caller = await caller_of(self.scope["credentials"])
+        except (DatabaseError, InterfaceError, PoolTimeout) as error:  # unknown: as it was, until the next look
+            log.warning("live.recheck_failed", error=str(error))
+            return
+        if self.caller is None:
+            return
+        if caller is None or self._follows() - {member.tenant_id for member in caller.members}:
+            await self._stop(REFUSED if caller is None else 4403)
+            return
+        self.caller = caller
+
+    def _follows(self) -> set[str]:
+        """The organisations of everything that this socket follows."""
+        watched = {tenant for tenant, _ in self.watched.values()}
+        return watched | set(self.benchmarks.values()) | {viewer.tenant_id for viewer in self.viewers.values()}
+
+    async def _stop(self, code: int) -> None:
+        """Send nothing more, from this moment on, whether or not the other side answers the close."""
+        self.caller = None
+        for viewer in self.viewers.values():
+            hub().leave(viewer)
+        await self.close(code=code)
 
     async def _deliver(self, message: bytes | dict[str, Any]) -> None:
         if isinstance(message, bytes):

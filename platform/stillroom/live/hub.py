@@ -19,7 +19,7 @@ import redis.asyncio as aioredis
 import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.db import OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 
 RING = 256
 MAX_PENDING = 512
+# A frame may be megabytes: what is kept is bounded in bytes as well, for a run, for a viewer, for this process.
+RING_BYTES = 16 * 1024 * 1024
+MAX_PENDING_BYTES = 8 * 1024 * 1024
+MERGED_BYTES = 32 * 1024 * 1024
 POLL_S = 2.0
 HEAD_S = 5.0
 
@@ -67,17 +71,26 @@ class Viewer:
     interval_s: float
     last: Position | None
     pending: deque[Frame] = field(default_factory=deque)
+    pending_bytes: int = 0
     overflowed: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     def offer(self, frame: Frame) -> None:
         """Buffer a frame; beyond the bound the buffer is dropped and the viewer catches up from the database."""
-        if len(self.pending) >= MAX_PENDING:
-            self.pending.clear()
+        if len(self.pending) >= MAX_PENDING or self.pending_bytes + len(frame.data) > MAX_PENDING_BYTES:
+            self.take()
             self.overflowed = True
         self.pending.append(frame)
+        self.pending_bytes += len(frame.data)
         self.wake.set()
+
+    def take(self) -> list[Frame]:
+        """The buffered frames; the buffer is empty afterwards."""
+        frames = list(self.pending)
+        self.pending.clear()
+        self.pending_bytes = 0
+        return frames
 
 
 @dataclass(eq=False, slots=True)
@@ -87,7 +100,8 @@ class Watched:
     run_id: str
     tenant_id: str
     viewers: set[Viewer] = field(default_factory=set)
-    ring: deque[Frame] = field(default_factory=lambda: deque(maxlen=RING))
+    ring: deque[Frame] = field(default_factory=deque)
+    ring_bytes: int = 0
     head: Position | None = None
 
     def receive(self, frame: Frame) -> None:
@@ -96,6 +110,9 @@ class Watched:
             return
         self.head = Position(frame.epoch, frame.last)
         self.ring.append(frame)
+        self.ring_bytes += len(frame.data)
+        while len(self.ring) > RING or self.ring_bytes > RING_BYTES:
+            self.ring_bytes -= len(self.ring.popleft().data)
         for viewer in self.viewers:
             viewer.offer(frame)
 
@@ -118,6 +135,7 @@ class Hub:
         self._pubsub: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._merged: dict[tuple[str, int, int, int, frozenset[str] | None], bytes] = {}
+        self._merged_bytes = 0
 
     def join(self, viewer: Viewer) -> None:
         """Start buffering for a viewer and serve it from its position on."""
@@ -159,7 +177,7 @@ class Hub:
                 await asyncio.sleep(max(0.0, viewer.interval_s - (time.monotonic() - started)))
         except asyncio.CancelledError:
             raise
-        except (OperationalError, PoolTimeout):
+        except (OperationalError, InterfaceError, PoolTimeout):
             await viewer.send({"type": "resync", "run": viewer.run_id, "reason": "database"})
         except Exception:
             log.exception("live.viewer_failed", run=viewer.run_id)
@@ -168,9 +186,8 @@ class Hub:
     async def _deliver(self, watched: Watched, viewer: Viewer) -> None:
         last = viewer.last
         frames = [
-            frame for frame in viewer.pending if last is None or (frame.epoch, frame.last) > (last.epoch, last.seq)
+            frame for frame in viewer.take() if last is None or (frame.epoch, frame.last) > (last.epoch, last.seq)
         ]
-        viewer.pending.clear()
         if viewer.overflowed or not frames:
             if viewer.overflowed:
                 viewer.overflowed = False
@@ -207,9 +224,12 @@ class Hub:
         name = (viewer.run_id, frames[0].epoch, frames[0].first, frames[-1].last, viewer.keys)
         data = self._merged.get(name)
         if data is None:
-            if len(self._merged) >= RING:
+            data = merge_frames([frame.data for frame in frames], viewer.keys)
+            if len(self._merged) >= RING or self._merged_bytes + len(data) > MERGED_BYTES:
                 self._merged.clear()
-            data = self._merged[name] = merge_frames([frame.data for frame in frames], viewer.keys)
+                self._merged_bytes = 0
+            self._merged[name] = data
+            self._merged_bytes += len(data)
         return data
 
     async def _read_bus(self) -> None:
@@ -262,7 +282,7 @@ class Hub:
                     continue
                 try:
                     head = await _position(viewer)
-                except (OperationalError, PoolTimeout) as error:
+                except (DatabaseError, InterfaceError, PoolTimeout) as error:
                     log.warning("live.poll_failed", run=watched.run_id, error=str(error))
                     continue
                 watched.head = (
@@ -319,7 +339,8 @@ def _deltas(viewer: Viewer, since: Position, until: int) -> list[bytes] | None:
 @database_sync_to_async
 def _snapshot(viewer: Viewer) -> tuple[Position, bytes]:
     with tenant_tx(viewer.tenant_id):
-        return snapshot(viewer.run_id, keys=sorted(viewer.keys) if viewer.keys else None, max_points=viewer.max_points)
+        keys = None if viewer.keys is None else sorted(viewer.keys)
+        return snapshot(viewer.run_id, keys=keys, max_points=viewer.max_points)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

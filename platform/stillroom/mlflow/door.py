@@ -23,7 +23,7 @@ from psycopg_pool import PoolTimeout
 from stillroom.core.errors import StillroomError, TooMany, Unauthenticated
 from stillroom.core.tenancy import tenant_tx
 from stillroom.mlflow.errors import STATUS, MlflowError, translated
-from stillroom.mlflow.messages import Message, read
+from stillroom.mlflow.messages import Message, read, storable
 from stillroom.tenants.callers import Member, member_from_token
 from stillroom.tenants.policies import Can
 
@@ -126,6 +126,8 @@ def _serve(routes: Routes, request: HttpRequest, path: str) -> HttpResponseBase:
     member = member_of(request.headers.get("Authorization", ""))
     route, parts = routes.find(request.method or "", path)
     member.require(route.needs)
+    for name, value in parts.items():
+        storable(name, value)
     if route.streams:
         answer = route.view(Call(request, member, Message({}), parts))
     else:

@@ -37,10 +37,13 @@ def spec_merge(recipe: str, base: object, override: object) -> object:
     return _known(recipe).merge(base, override)
 
 
-def spec_validate(recipe: str, payload: object, *, at: str = "spec") -> tuple[Recipe, dict[str, Any], str]:
+def spec_validate(
+    recipe: str, payload: object, *, at: str = "spec", devices: int | None = None
+) -> tuple[Recipe, dict[str, Any], str]:
     """The recipe, the spec with every default written out, and its hash.
 
-    Raises Invalid whose `fields` start with `at` ("spec.optimizer.lr").
+    devices: how many the run asks for; None when that is not known. Raises Invalid whose `fields` start with `at`
+    ("spec.optimizer.lr"), or name `resources.devices` when the spec needs more than that.
     """
     found = _known(recipe)
     try:
@@ -48,6 +51,10 @@ def spec_validate(recipe: str, payload: object, *, at: str = "spec") -> tuple[Re
     except SpecInvalid as error:
         fields = {f"{at}.{path}" if path else at: text for path, text in error.fields.items()}
         raise Invalid(error.message, fields=fields, code="spec.invalid") from None
+    needed = spec.devices_needed()
+    if devices is not None and needed > devices:
+        message = f"This spec spreads over {needed} devices, and {devices} are asked for. It could never start."
+        raise Invalid(message, fields={"resources.devices": f"At least {needed} for this spec."}, code="spec.devices")
     return found, spec.model_dump(mode="json"), found.hash(spec)
 
 

@@ -15,7 +15,7 @@ from django.db.models import Count, F, FilteredRelation, Q, QuerySet
 from models_core.events import encode_float
 from stillroom.core.errors import Invalid, NotFound
 from stillroom.core.intervals import interval
-from stillroom.core.pagination import decode_cursor, encode_cursor
+from stillroom.core.pagination import continued, decode_cursor, encode_cursor
 from stillroom.core.tenancy import tenant_tx
 from stillroom.runs.lifecycle import ACTIVE, TERMINAL, State
 from stillroom.runs.models import Project, Run, Series, Study
@@ -143,9 +143,10 @@ def run_page(wanted: RunFilter, *, columns: list[str], cursor: str | None, limit
     found = filtered(wanted)
     total = found.count()
     found, column = _ordered(found.select_related(None), wanted.sort)
-    if cursor:
-        found = _after(found, decode_cursor(cursor, length=2), wanted.sort)
-    places = list(found.values_list("id", column)[: limit + 1])
+    with continued(cursor):
+        if cursor:
+            found = _after(found, decode_cursor(cursor, length=2), wanted.sort)
+        places = list(found.values_list("id", column)[: limit + 1])
     more = len(places) > limit
     places = places[:limit]
     following = encode_cursor([_json(places[-1][1]), places[-1][0]]) if more else None

@@ -1,16 +1,21 @@
 """Who runs next: a pure function of a snapshot. No clock, no query, no randomness.
 
-First version: first in, first out per kind, within each tenant's maximum; priority orders runs inside one tenant. A
-run that can
-never fit, waits for its own backoff or has reached its maximum never blocks another. A run that only lacks free
-devices does block later ones of its kind, so that it cannot starve.
+Tenants take turns: the next place goes to the one that holds the smallest share of any kind, among equals to the one
+that has used least of late, then to the one that has waited longest; priority orders runs inside one tenant. Nobody
+runs past a tenant's maximum. A run that can never fit, waits for its own backoff or has reached its maximum never
+blocks another. A run that only lacks free devices keeps every node that is large enough for it from later ones of its
+kind, so that it cannot starve.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import heapq
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+# Further back a place is told in hundreds: otherwise each start would rewrite the reason of every run in the queue.
+EXACT_RANKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Snapshot:
 
     capacity: usable devices by kind. largest: the most devices of a kind on one node. held: devices in use by
     (tenant, kind). limits: the maximum by (tenant, kind); a pair that is missing is limited by capacity alone.
+    past: recent device seconds by (tenant, kind), older ones counting less.
+    sizes: usable devices by (node, kind), free or not; a node that is missing counts as large enough for any run.
     """
 
     waiting: Sequence[Waiting]
@@ -50,6 +57,8 @@ class Snapshot:
     largest: Mapping[str, int]
     held: Mapping[tuple[str, str], int] = field(default_factory=dict)
     limits: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    past: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    sizes: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +83,23 @@ class Wait:
 def choose(snapshot: Snapshot) -> list[Assign | Wait]:
     """One decision for each waiting run, in queue order."""
     free = _by_node(snapshot.free)
+    unused = Counter(device.kind for device in snapshot.free)
     held = defaultdict(int, snapshot.held)
-    blocked: set[str] = set()
+    kept: dict[str, int] = {}
     ranks: dict[str, int] = defaultdict(int)
     decisions: list[Assign | Wait] = []
-    for run in _queue(snapshot.waiting):
+    turns = _Turns(snapshot)
+    for run in turns:
         refusal = _refusal(run, snapshot, held)
         if refusal is not None:
             decisions.append(refusal)
             continue
-        node = None if run.kind in blocked else _fitting(free, run)
+        turns.took(run)
+        node = _fitting(free, run, snapshot.sizes, kept.get(run.kind))
         if node is None:
-            blocked.add(run.kind)
+            kept[run.kind] = min(run.devices, kept.get(run.kind, run.devices))
             ranks[run.kind] += 1
-            decisions.append(_behind(run, snapshot, ranks[run.kind]))
+            decisions.append(_behind(run, snapshot.capacity[run.kind], unused[run.kind], ranks[run.kind]))
             continue
         taken = tuple(free[node, run.kind].pop(0) for _ in range(run.devices))
         held[run.tenant_id, run.kind] += run.devices
@@ -95,13 +107,50 @@ def choose(snapshot: Snapshot) -> list[Assign | Wait]:
     return decisions
 
 
-def _queue(waiting: Sequence[Waiting]) -> list[Waiting]:
-    """Submission order across tenants; each tenant fills its own places by priority."""
-    places = sorted(waiting, key=lambda run: (run.order, run.run_id))
-    mine: dict[str, list[Waiting]] = defaultdict(list)
-    for run in sorted(places, key=lambda run: (-run.priority, run.order, run.run_id), reverse=True):
-        mine[run.tenant_id].append(run)
-    return [mine[run.tenant_id].pop() for run in places]
+class _Turns:
+    """The waiting runs in queue order, which depends on what has been given out on the way (`took`).
+
+    A run that waits counts as if it had started: so the places behind it are shared fairly as well.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._capacity = snapshot.capacity
+        self._use = defaultdict(int, snapshot.held)
+        self._share: dict[str, float] = defaultdict(float)
+        for tenant, kind in snapshot.held:
+            self._weigh(tenant, kind)
+        self._past: dict[str, float] = defaultdict(float)
+        for (tenant, kind), seconds in snapshot.past.items():
+            self._past[tenant] = max(self._past[tenant], seconds / max(1, self._capacity.get(kind, 0)))
+        self._places: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
+        for run in sorted(snapshot.waiting, key=lambda run: (run.order, run.run_id)):
+            self._places[run.tenant_id].append((run.order, run.run_id))
+        self._runs: dict[str, deque[Waiting]] = defaultdict(deque)
+        for run in sorted(snapshot.waiting, key=lambda run: (-run.priority, run.order, run.run_id)):
+            self._runs[run.tenant_id].append(run)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        heap = [(*self._merit(tenant), places[0], tenant) for tenant, places in self._places.items()]
+        heapq.heapify(heap)
+        while heap:
+            *_, tenant = heapq.heappop(heap)
+            self._places[tenant].popleft()
+            yield self._runs[tenant].popleft()
+            if self._places[tenant]:
+                heapq.heappush(heap, (*self._merit(tenant), self._places[tenant][0], tenant))
+
+    def _merit(self, tenant: str) -> tuple[float, float]:
+        return self._share[tenant], self._past[tenant]
+
+    def took(self, run: Waiting) -> None:
+        """The run that was given last counts against its tenant."""
+        self._use[run.tenant_id, run.kind] += run.devices
+        self._weigh(run.tenant_id, run.kind)
+
+    def _weigh(self, tenant: str, kind: str) -> None:
+        capacity = self._capacity.get(kind, 0)
+        if capacity:
+            self._share[tenant] = max(self._share[tenant], self._use[tenant, kind] / capacity)
 
 
 def _by_node(devices: Sequence[FreeDevice]) -> dict[tuple[str, str], list[str]]:
@@ -111,9 +160,18 @@ def _by_node(devices: Sequence[FreeDevice]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _fitting(free: dict[tuple[str, str], list[str]], run: Waiting) -> str | None:
-    """The node with the fewest free devices that still suffice, so that large runs keep whole nodes."""
-    fits = [(len(ids), node) for (node, kind), ids in free.items() if kind == run.kind and len(ids) >= run.devices]
+def _fitting(
+    free: dict[tuple[str, str], list[str]], run: Waiting, sizes: Mapping[tuple[str, str], int], kept: int | None
+) -> str | None:
+    """The node with the fewest free devices that still suffice, so that large runs keep whole nodes.
+
+    kept: the fewest devices that a run before this one waits for; nodes of that size are not for this one.
+    """
+    fits = [
+        (len(ids), node)
+        for (node, kind), ids in free.items()
+        if kind == run.kind and len(ids) >= run.devices and (kept is None or sizes.get((node, kind), kept) < kept)
+    ]
     return min(fits)[1] if fits else None
 
 
@@ -138,18 +196,16 @@ def _refusal(run: Waiting, snapshot: Snapshot, held: Mapping[tuple[str, str], in
     return None
 
 
-def _behind(run: Waiting, snapshot: Snapshot, rank: int) -> Wait:
-    capacity = snapshot.capacity[run.kind]
+def _behind(run: Waiting, capacity: int, unused: int, rank: int) -> Wait:
+    use = f"All {capacity} {run.kind} are in use or promised."
+    if run.devices > 1 and unused:
+        use = f"Needs {run.devices} {run.kind} on one node; {unused} of {capacity} were free."
     if rank == 1:
-        return Wait(run.run_id, "capacity", f"Next. {_use(run, snapshot, capacity)}", rank)
-    return Wait(run.run_id, "behind", f"{ordinal(rank)}. {_use(run, snapshot, capacity)}", rank)
-
-
-def _use(run: Waiting, snapshot: Snapshot, capacity: int) -> str:
-    free = sum(1 for device in snapshot.free if device.kind == run.kind)
-    if run.devices == 1 or free == 0:
-        return f"All {capacity} {run.kind} are in use or promised."
-    return f"Needs {run.devices} {run.kind} on one node; {free} of {capacity} were free."
+        return Wait(run.run_id, "capacity", f"Next. {use}", rank)
+    if rank <= EXACT_RANKS:
+        return Wait(run.run_id, "behind", f"{ordinal(rank)}. {use}", rank)
+    about = rank - rank % EXACT_RANKS
+    return Wait(run.run_id, "behind", f"About the {ordinal(about)}. {use}", about)
 
 
 def ordinal(rank: int) -> str:

@@ -14,9 +14,10 @@ import zlib
 from datetime import datetime
 from typing import IO, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from stillroom.core.errors import Invalid, TooLarge
+from stillroom.core.plain import check_plain
 from stillroom.runs.schemas.fields import Label, Notes, Tags
 
 FORMAT, VERSION = "stillroom-project", 1
@@ -38,8 +39,28 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hash = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 Word = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f]*$")]
 Text = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        check_plain(value)
+    except Invalid as error:
+        raise ValueError(error.message) from None
+    return value
+
+
+def _of_our_era(value: datetime) -> datetime:
+    """Years in which every time zone can say the moment."""
+    if not 1900 <= value.year <= 9000:
+        raise ValueError("Not a time between 1900 and 9000.")
+    return value
+
+
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Time = Annotated[AwareDatetime, AfterValidator(_of_our_era)]
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -61,19 +82,19 @@ class Manifest(Part):
     org: Word
     project: Word
     project_name: Label
-    exported_at: datetime
+    exported_at: Time
     exported_by: Label
     files: dict[str, Member]
 
 
 class File(Part):
-    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    path: Path
     sha256: Sha256
     size_bytes: Count
 
 
 class CheckpointFile(File):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    name: Path
 
 
 class Checkpoint(Part):
@@ -88,6 +109,17 @@ class Resources(Part):
     time_limit_s: Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+class Progress(Part):
+    step: Count
+    total: Count
+    note: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class Arm(Part):
+    name: Label
+    spec_hash: Hash
+
+
 class RunRecord(Part):
     """A run without its points and lines."""
 
@@ -100,8 +132,8 @@ class RunRecord(Part):
     tags: Tags
     external: bool
     recipe: Word
-    recipe_version: Annotated[str, StringConstraints(max_length=32)]
-    spec: dict[str, Any]
+    recipe_version: Annotated[Word, StringConstraints(max_length=32)]
+    spec: Plain
     spec_hash: Hash
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     state: Word
@@ -111,12 +143,12 @@ class RunRecord(Part):
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     resources: Resources
     node: Label
-    progress: dict[str, Any] | None
+    progress: Progress | None
     created_by: Label
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    origin: dict[str, Any] | None
+    created_at: Time
+    started_at: Time | None
+    ended_at: Time | None
+    origin: Plain | None
     points: Count
     lines: Count
     artifacts: list[File]
@@ -127,9 +159,9 @@ class StudyRecord(Part):
     id: StudyId
     name: Label
     recipe: Word
-    arms: list[dict[str, Any]]
+    arms: list[Arm]
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]]
-    created_at: datetime
+    created_at: Time
 
 
 def refuse(at: str, why: str) -> Invalid:

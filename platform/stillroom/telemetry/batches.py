@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import re
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_body(body: bytes, *, content_type: str, encoding: str, max_bytes: int) 
     if encoding == "gzip":
         try:
             body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(max_bytes + 1)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise Invalid("The body is not gzip.", fields={"": str(error)}) from None
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
@@ -187,9 +188,9 @@ def _log(entry: Any, at: str) -> dict[str, Any]:
     message = entry.get("message")
     if not isinstance(time, int | float) or isinstance(time, bool) or not abs(time) < 1e11:
         raise _bad(f"{at}.time", "Expected seconds since 1970.")
-    if level not in LEVELS:
+    if not isinstance(level, str) or level not in LEVELS:
         raise _bad(f"{at}.level", f"Expected one of {', '.join(sorted(LEVELS))}.")
-    if stream not in STREAMS:
+    if not isinstance(stream, str) or stream not in STREAMS:
         raise _bad(f"{at}.stream", f"Expected one of {', '.join(sorted(STREAMS))}.")
     if not isinstance(message, str):
         raise _bad(f"{at}.message", "Expected text.")

@@ -6,7 +6,7 @@ from django.middleware.csrf import get_token
 from ninja import Status
 
 from stillroom.core.errors import NotFound
-from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
+from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, continued, decode_cursor, encode_cursor
 from stillroom.tenants import services
 from stillroom.tenants.doors import Door, DoorRequest
 from stillroom.tenants.models import ApiToken, AuditEntry, Membership, Organisation
@@ -167,9 +167,10 @@ def audit_list(
     limit = max(1, min(limit, MAX_LIMIT))
     with request.door.org(org) as member:
         rows = AuditEntry.objects.filter(tenant_id=member.tenant_id).order_by("-id")
-        if cursor:
-            rows = rows.filter(id__lt=decode_cursor(cursor, length=1)[0])
-        page = list(rows[: limit + 1])
+        with continued(cursor):
+            if cursor:
+                rows = rows.filter(id__lt=decode_cursor(cursor, length=1)[0])
+            page = list(rows[: limit + 1])
         more = len(page) > limit
         return {
             "items": [_audit(row) for row in page[:limit]],

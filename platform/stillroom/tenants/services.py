@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from stillroom.accounts.models import User
-from stillroom.core import tokens
+from stillroom.core import pubsub, tokens
 from stillroom.core.errors import Conflict, Forbidden, Invalid, NotFound
 from stillroom.core.tenancy import admin_tx, current_scope
 from stillroom.tenants.callers import Member
@@ -99,7 +100,9 @@ def member_add(*, member: Member, email: str, role: Role) -> tuple[Membership, s
 
 def member_change(*, member: Member, user_id: str, role: Role | None) -> Membership | None:
     """Change a member's role, or remove them (role None). The last owner stays."""
-    row = Membership.objects.select_for_update().select_related("user").filter(user_id=user_id).first()
+    # All owners, so that two of them who go at the same moment do so one after the other.
+    held = Membership.objects.select_for_update(of=("self",)).filter(Q(user_id=user_id) | Q(role=Role.OWNER))
+    row = next((row for row in held.select_related("user").order_by("id") if row.user_id == user_id), None)
     if row is None:
         raise NotFound("This member")
     current = Role(row.role)
@@ -118,6 +121,7 @@ def member_change(*, member: Member, user_id: str, role: Role | None) -> Members
         before={"role": current.value},
         after=None if role is None else {"role": role.value},
     )
+    pubsub.announce_rights(user_id)
     if role is None:
         ApiToken.objects.filter(user_id=user_id, revoked_at__isnull=True).update(revoked_at=timezone.now())
         row.delete()
@@ -165,5 +169,6 @@ def token_revoke(*, member: Member, token_id: str, may_manage: bool) -> ApiToken
     if row.revoked_at is None:
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
+        pubsub.announce_rights(row.user_id)
         audit(actor=member.email, action="token.revoke", object_id=row.id, tenant_id=member.tenant_id)
     return row

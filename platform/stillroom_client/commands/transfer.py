@@ -60,7 +60,9 @@ def _export(options: argparse.Namespace) -> int:
         platform.transport.download(path, _to_stdout, params=params)
         return 0
     file = Path(target)
-    partial = file.with_name(file.name + ".part")
+    # A device or a pipe is written to as it is; a file is replaced when everything has come.
+    special = file.exists() and not file.is_file()
+    partial = file if special else file.with_name(file.name + ".part")
 
     def take(blocks: Iterator[bytes]) -> None:
         with partial.open("wb") as out:
@@ -69,11 +71,13 @@ def _export(options: argparse.Namespace) -> int:
 
     try:
         platform.transport.download(path, take, params=params)
-        os.replace(partial, file)
+        if not special:
+            os.replace(partial, file)
     except OSError as error:
         raise UsageError(f"--output: {file}: {error.strerror or error}.") from None
     finally:
-        partial.unlink(missing_ok=True)
+        if not special:
+            partial.unlink(missing_ok=True)
     if options.json:
         show_json({"file": str(file), "size_bytes": file.stat().st_size})
     else:

@@ -210,3 +210,21 @@ def test_another_seed_is_another_run(recipe: Recipe, cache_dir: str) -> None:
         for seed in (3, 4)
     )
     assert any(not np.array_equal(first.arrays[name], other.arrays[name]) for name in first.arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("language_model", "model.window", 2**31),  # no position in int32 could be compared with it
+        ("federated_training", "latency.overhead_s", 1e308),  # the simulated clock would be infinite
+        ("federated_training", "latency.median_s_per_example", 1e308),
+    ],
+)
+def test_numbers_with_which_no_run_could_start_are_refused(name: str, place: str, value: float) -> None:
+    section, field = place.split(".")
+    found = catalog.recipe(name)
+    kinds = [example.spec.model_dump(mode="json") for example in found.examples]
+    spec = next(spec for spec in kinds if field in spec[section])
+    with pytest.raises(SpecInvalid) as refused:
+        found.parse({**spec, section: {**spec[section], field: value}})
+    assert [path for path in refused.value.fields if path.endswith(field)]

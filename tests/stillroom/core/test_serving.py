@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from stillroom.core.serving import Intake, PooledHandler
+from stillroom.core.serving import THREADS, Intake, PooledHandler
 
 pulled: list[int] = []
 
@@ -35,7 +36,22 @@ def endless(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces())
 
 
-urlpatterns = [path("echo", echo), path("crash", crash), path("endless", endless)]
+held, entered = threading.Event(), threading.Semaphore(0)
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    entered.release()
+    held.wait(timeout=20)
+    return HttpResponse("late")
+
+
+urlpatterns = [
+    path("echo", echo),
+    path("crash", crash),
+    path("endless", endless),
+    path("slow", slow),
+    path("healthz", echo),
+]
 
 
 @pytest.fixture
@@ -138,3 +154,19 @@ def test_the_running_platform_is_served_by_it() -> None:
 
     assert isinstance(application.application_mapping["http"], PooledHandler)
     assert orjson.loads(ask(application.application_mapping["http"], "api/2.0/nothing")[1])["error_code"]
+
+
+def test_a_probe_is_answered_while_every_thread_waits(handler: PooledHandler) -> None:
+    held.clear()
+    waiting = [threading.Thread(target=ask, args=(handler, "slow", b"")) for _ in range(THREADS)]
+    try:
+        for thread in waiting:
+            thread.start()
+        for _ in waiting:
+            assert entered.acquire(timeout=20)
+        assert ask(handler, "healthz", b"ok") == (200, b"ko")
+        assert all(thread.is_alive() for thread in waiting)
+    finally:
+        held.set()
+        for thread in waiting:
+            thread.join(timeout=20)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 
+import numpy as np
 import pytest
 import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
+from stillroom.core.frames import decode_frame
 from stillroom.core.tenancy import tenant_tx
+from stillroom.live import hub as hub_module
+from stillroom.live.hub import Frame, Viewer, Watched
+from stillroom.telemetry.selectors import replay
 from stillroom.telemetry.selectors.visible import visible_points
-from support.cast import Cast, Running, attach_node, running, submit
+from support.cast import Cast, Person, Running, attach_node, running, submit
 from support.socket import viewer
 
 
@@ -191,6 +197,10 @@ async def test_another_tenant_hears_nothing(cast: Cast, topic: dict[str, str]) -
         '{"type":"sub","run":5}',
         '{"type":"fly"}',
         '{"type":"sub","run":"r_1","x":1}',
+        '{"type":"sub","run":"\\u0000"}',
+        '{"type":"sub","run":"r_1","keys":["\\u0000"]}',
+        '{"type":"watch","topic":"project","org":"aster","project":"\\u0000"}',
+        '{"type":"watch","topic":"benchmark","id":"\\u0000"}',
         "x" * 70_000,
     ],
 )
@@ -228,11 +238,11 @@ async def test_a_cookie_counts_only_from_our_own_pages(cast: Cast) -> None:
                 assert await ada.closed() == 4401
 
 
-def session_cookie(cast: Cast) -> str:
+def session_cookie(cast: Cast, person: Person | None = None) -> str:
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
 
-    user = cast.ada.user
+    user = (person or cast.ada).user
     store = SessionStore()
     store[SESSION_KEY] = user.pk
     store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
@@ -247,6 +257,164 @@ async def test_a_revoked_token_loses_its_socket(cast: Cast, monkeypatch: pytest.
     async with viewer(made["token"]) as mel:
         await sync_to_async(cast.mel.http.delete)(f"/tokens/{made['id']}")
         assert await mel.closed() == 4401
+
+
+async def test_a_revoked_token_loses_its_socket_at_once(cast: Cast) -> None:
+    made = (await sync_to_async(cast.mel.http.post)("/tokens", {"name": "t"})).body
+    async with viewer(made["token"]) as mel, viewer(cast.mel.http.token) as other:
+        await other.say(type="ping")
+        await other.notice("pong")
+        await sync_to_async(cast.mel.http.delete)(f"/tokens/{made['id']}")
+        assert await mel.closed() == 4401
+        await other.say(type="ping")
+        await other.notice("pong")
+
+
+async def test_who_is_removed_hears_nothing_more_of_the_organisation(cast: Cast) -> None:
+    cookie = await sync_to_async(session_cookie)(cast, cast.mel)
+    headers = {"Cookie": cookie, "Origin": "http://localhost:8000", "Host": "localhost:8000"}
+    async with viewer(headers=headers) as mel:
+        await mel.say(type="watch", topic="org", org="aster")
+        await mel.say(type="ping")
+        await mel.notice("pong")
+        gone = await sync_to_async(cast.ada.http.delete)(f"/orgs/aster/members/{cast.mel.user.id}")
+        assert gone.status == 204
+        assert await mel.closed() == 4403
+
+
+async def test_a_look_that_the_database_could_not_answer_is_repeated(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stillroom.live import consumers
+
+    asked = consumers.caller_of
+    failures = iter([OperationalError("away"), InterfaceError("closed")])
+
+    async def sometimes(headers: dict[str, str]) -> object:
+        for failure in failures:
+            raise failure
+        return await asked(headers)
+
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.1)
+    monkeypatch.setattr(consumers, "caller_of", sometimes)
+    monkeypatch.setattr("stillroom.core.pubsub.announce_rights", lambda user_id: None)
+    made = (await sync_to_async(cast.mel.http.post)("/tokens", {"name": "t"})).body
+    async with viewer(made["token"]) as mel:
+        await sync_to_async(cast.mel.http.delete)(f"/tokens/{made['id']}")
+        assert await mel.closed() == 4401
+
+
+async def test_without_the_bus_a_socket_opens_and_follows_and_is_sent_away_when_it_is_back(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stillroom.live import consumers
+
+    answers = [False]
+
+    async def answer() -> bool:
+        return answers[0]
+
+    monkeypatch.setattr(consumers, "bus_answers", answer)
+    monkeypatch.setattr(consumers, "BUS_LOOK_S", 0.1)
+    run = await make_run(cast)
+    async with viewer(cast.ada.http.token) as ada:
+        await ada.say(type="sub", run=run.id)
+        await ada.until(0)
+        await post(run, 1)
+        assert len((await ada.until(1)).points["train/loss"]) == 2
+        await ada.say(type="unsub", run=run.id)
+        await ada.say(type="ping")
+        await ada.notice("pong")
+        answers[0] = True
+        assert await ada.closed() == 1012
+
+
+async def test_a_bus_that_is_not_there_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stillroom.live.admission import bus_answers
+
+    assert await bus_answers()
+    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    assert not await bus_answers()
+
+
+async def test_no_keys_means_none(cast: Cast) -> None:
+    run = await make_run(cast)
+    await post(run, 1)
+    async with viewer(cast.ada.http.token) as ada:
+        await ada.say(type="sub", run=run.id, keys=[])
+        assert (await ada.until(1)).points == {}
+
+
+def frame(seq: int, size: int) -> Frame:
+    return Frame(1, seq, seq, b"x" * size)
+
+
+def test_large_frames_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def send(message: object) -> None: ...
+
+    monkeypatch.setattr(hub_module, "RING_BYTES", 1000)
+    monkeypatch.setattr(hub_module, "MAX_PENDING_BYTES", 500)
+    watched = Watched("r_1", "o_1")
+    slow = Viewer("r_1", "o_1", send, None, 1000, 0.2, None)
+    watched.viewers.add(slow)
+    for seq in range(1, 50):
+        watched.receive(frame(seq, 100))
+        assert sum(len(one.data) for one in watched.ring) <= 1000
+        assert sum(len(one.data) for one in slow.pending) <= 500
+    assert slow.overflowed, "it catches up from the database"
+    watched.receive(frame(50, 2000))
+    assert not watched.ring
+    watched.receive(frame(51, 10))
+    assert [one.last for one in watched.ring] == [51]
+
+
+async def test_an_old_position_with_too_much_behind_it_gets_a_snapshot(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "MAX_REPLAYED_POINTS", 5)
+    run = await make_run(cast)
+    for seq in range(1, 5):
+        await post(run, seq)
+    for since, snapshots in ((1, 1), (3, 0)):
+        async with viewer(cast.ada.http.token) as ada:
+            ada.model.epoch, ada.model.seq = run.epoch, since
+            await ada.say(type="sub", run=run.id, since={"epoch": run.epoch, "seq": since})
+            assert (await ada.until(4)).snapshots == snapshots
+
+
+def test_a_snapshot_of_a_very_long_run_keeps_the_extremes(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = running(cast.ada)
+    values = [float(index % 17) for index in range(400)]
+    values[123], values[321], values[200] = 99.0, -99.0, float("nan")
+    for seq, at in enumerate(range(0, 400, 40), 1):
+        series = [
+            {
+                "key": key,
+                "step": list(range(at, at + 40)),
+                "value": [
+                    str(value).replace("nan", "NaN") if value != value else value for value in values[at : at + 40]
+                ],
+                "time": [0.0] * 40,
+            }
+            for key in ("a", "b")
+        ]
+        sent = run.http.post(f"/runs/{run.id}/points", {"epoch": run.epoch, "seq": seq, "series": series})
+        assert sent.status == 200, sent.text
+    monkeypatch.setattr(replay, "MAX_WHOLE_POINTS", 10)
+    monkeypatch.setattr(replay, "PIECE_POINTS", 100)
+    with tenant_tx(cast.ada.tenant):
+        _, data = replay.snapshot(run.id, keys=None, max_points=16)
+    header, columns = decode_frame(data)
+    assert [series["key"] for series in header["series"]] == ["a", "b"]
+    at = 0
+    for series in header["series"]:
+        n = series["n"]
+        steps, found = columns[at : at + n], columns[at + n : at + 2 * n]
+        at += 3 * n
+        assert n <= 17
+        assert (np.nanmax(found), np.nanmin(found)) == (99.0, -99.0)
+        assert (steps[0], steps[-1]) == (0, 399)
+        assert np.isnan(found).sum() == 1
 
 
 async def test_two_viewers_of_two_tenants_see_their_own(cast: Cast) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
 
 from support.cast import PROJECT, Answer, Cast, running
+from support.database import superuser
 from support.threads import at_once
 
 RUNS = f"/orgs/aster/projects/{PROJECT}/runs"
@@ -86,3 +89,35 @@ def test_a_bad_request_names_its_field(cast: Cast, body: dict[str, Any]) -> None
     answer = cast.mel.http.post(f"/runs/{made(cast)}/reopen", body)
     assert answer.status == 422
     assert set(answer.body["fields"]) <= {"writer", "step", "after_epoch"}
+
+
+def test_who_ends_a_run_holds_nothing_of_it_while_waiting_for_its_row(cast: Cast) -> None:
+    """Otherwise a cancel, which locks the run first, and a finish would wait for each other."""
+    run = made(cast)
+    answers: list[int] = []
+    with superuser() as owner:
+        with owner.transaction():
+            owner.execute("select from run where id = %s for update", [run])
+            ending = threading.Thread(
+                target=lambda: answers.append(cast.mel.http.post(f"/runs/{run}/finish", {"state": "SUCCEEDED"}).status)
+            )
+            ending.start()
+            waiting = "select count(*) from pg_locks where not granted"
+            deadline = time.monotonic() + 10
+            while not owner.execute(waiting).fetchone()[0] and time.monotonic() < deadline:
+                time.sleep(0.01)
+            owner.execute("select from run_fence where run_id = %s for update nowait", [run])
+        ending.join(timeout=10)
+    assert answers == [200]
+
+
+@pytest.mark.parametrize("action", ["cancel", "finish", "reopen"])
+def test_a_run_that_goes_to_the_trash_meanwhile_is_not_found(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    from stillroom.runs.services import transition
+
+    run = made(cast)
+    monkeypatch.setattr(transition, "lock_runs", lambda ids: [])
+    body = {"finish": {"state": "FAILED"}, "reopen": MINE}.get(action)
+    assert cast.mel.http.post(f"/runs/{run}/{action}", body).status == 404

@@ -165,3 +165,25 @@ def test_retry_and_clone_point_back_to_their_parent(cast: Cast) -> None:
     clone = cast.mel.http.post(f"/runs/{run}/clone", {"seed": 5, "name": "copy"}).body
     assert (again["parent"], again["seed"]) == (run, 0)
     assert (clone["parent"], clone["seed"], clone["name"]) == (run, 5, "copy")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "needed"),
+    [
+        ("language_model", {"data_parallel": 2}, 2),
+        ("language_model", {"data_parallel": 2, "fsdp": 2}, 4),
+        ("federated_training", {"devices": 2}, 2),
+    ],
+)
+def test_a_spec_that_needs_more_devices_than_are_asked_for_is_refused_at_once(
+    cast: Cast, recipe: str, change: dict[str, int], needed: int
+) -> None:
+    spec = {**small_spec(recipe), **change}
+    resources = {"kind": "cpu", "devices": needed - 1}
+    payload = {"recipe": recipe, "spec": spec, "resources": resources}
+    refused = cast.mel.http.post(RUNS, payload)
+    assert (refused.status, list(refused.body["fields"])) == (422, ["resources.devices"]), refused.text
+    study = {"name": "s", "arms": [{"name": "plain"}, {"name": "wide", "spec": change}], "seeds": [0]}
+    of_arm = cast.mel.http.post(STUDIES, {**payload, **study, "spec": small_spec(recipe)})
+    assert (of_arm.status, list(of_arm.body["fields"])) == (422, ["resources.devices"])
+    assert cast.mel.http.post(RUNS, {**payload, "resources": {"kind": "cpu", "devices": needed}}).status == 201

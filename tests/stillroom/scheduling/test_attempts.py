@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from django.db import IntegrityError
+import threading
 
-from stillroom.core.tenancy import sched_tx
+import pytest
+from django.db import IntegrityError, connections
+from django.test.utils import CaptureQueriesContext
+
+from stillroom.core.tenancy import SCHED, sched_tx
 from stillroom.runs.models import RunFence
 from stillroom.scheduling.models import Allocation, Device
 from stillroom.scheduling.services.dispatch import dispatch, sweep
@@ -99,6 +102,46 @@ def test_a_waiting_run_says_why(cast: Cast) -> None:
     why = cast.ada.http.get(f"/runs/{second}/why-waiting").body
     assert why == {"code": "capacity", "message": "Next. All 1 cpu are in use or promised.", "rank": 1}
     assert cast.ada.http.get(f"/runs/{run}/why-waiting").body is None
+
+
+def test_a_flood_of_one_tenant_does_not_hold_back_another(cast: Cast) -> None:
+    node = attach_node(slots=1)
+    flood = [submit(cast.ada, seed=seed) for seed in range(4)]
+    dispatch()
+    late = submit(cast.olga)
+    first = take(cast.ada, node, flood[0])
+    node.finish(first.id, first.epoch)
+    dispatch()
+    assert cast.olga.http.get(f"/runs/{late}").body["state"] == "ASSIGNED"
+    assert [state(cast, run) for run in flood] == ["SUCCEEDED", "QUEUED", "QUEUED", "QUEUED"]
+
+
+def test_a_pass_costs_the_same_for_a_long_queue(cast: Cast) -> None:
+    def queries_with(runs: int) -> int:
+        for seed in range(runs):
+            submit(cast.ada, seed=seed)
+        with CaptureQueriesContext(connections[SCHED]) as seen:
+            dispatch()
+        return len(seen)
+
+    assert queries_with(2) == queries_with(20)
+
+
+def test_a_row_that_somebody_holds_stops_no_pass(cast: Cast) -> None:
+    attach_node(slots=2)
+    held, other, third = (submit(cast.ada, seed=seed) for seed in range(3))
+    with superuser() as owner, owner.transaction():
+        owner.execute("set local lock_timeout = '1s'")
+        owner.execute("select from run where id in (%s, %s) for update", [held, third])
+        worker = threading.Thread(target=dispatch)
+        worker.start()
+        worker.join(timeout=20)
+        stuck = worker.is_alive()
+    worker.join()
+    assert not stuck
+    assert state(cast, other) == "ASSIGNED"
+    dispatch()
+    assert state(cast, held) == "ASSIGNED"
 
 
 def test_the_maximum_of_a_tenant_holds(cast: Cast) -> None:
@@ -330,6 +373,8 @@ def test_an_external_run_lives_by_its_points_and_is_lost_in_silence(cast: Cast) 
     expire(made["id"])
     assert reap() == 1
     assert state(cast, made["id"]) == "LOST"
+    (attempt,) = cast.mel.http.get(f"/runs/{made['id']}/events").body["attempts"]
+    assert (attempt["outcome"], attempt["ended_at"] is None) == ("lost", False)
     with sched_tx():
         assert RunFence.objects.get(run_id=made["id"]).open is False
     other = cast.mel.http.post("/orgs/aster/projects/first/runs", {"external": True}).body

@@ -90,6 +90,49 @@ def test_a_large_run_is_not_starved_by_small_ones() -> None:
     assert reasons(found) == {"large": "capacity", "small": "behind"}
 
 
+def test_a_small_run_takes_a_node_that_a_waiting_large_one_could_never_use() -> None:
+    runs = [waiting("large", devices=2, order=1), waiting("small", order=2), waiting("smaller", order=3)]
+    sizes = {("n0", "cpu"): 1, ("n1", "cpu"): 2}
+    found = choose(Snapshot(runs, free(1, 1), {"cpu": 3}, {"cpu": 2}, sizes=sizes))
+    assert started(found) == ["small"]
+    assert reasons(found) == {"large": "capacity", "smaller": "behind"}
+
+
+def test_tenants_take_turns_however_many_runs_one_of_them_has() -> None:
+    flood = [waiting(f"a{index}", tenant="a", order=index) for index in range(300)]
+    late = [waiting(f"b{index}", tenant="b", order=1000 + index) for index in range(2)]
+    found = choose(snapshot([*flood, *late], free(4)))
+    assert started(found) == ["a0", "b0", "a1", "b1"]
+    held = snapshot([*flood, *late], free(1), held={("a", "cpu"): 1}, capacity={"cpu": 2})
+    assert started(choose(held)) == ["b0"]
+
+
+def test_on_a_single_device_those_who_used_less_of_late_come_first() -> None:
+    flood = [waiting(f"a{index}", tenant="a", order=index) for index in range(9)]
+    found = choose(snapshot([*flood, waiting("b0", tenant="b", order=50)], free(1), past={("a", "cpu"): 60.0}))
+    assert started(found) == ["b0"]
+
+
+def test_the_places_of_those_who_wait_are_shared_as_well() -> None:
+    flood = [waiting(f"a{index}", tenant="a", order=index) for index in range(9)]
+    found = choose(snapshot([*flood, waiting("b0", tenant="b", order=50)], free(1)))
+    ranks = {decision.run_id: decision.rank for decision in found if isinstance(decision, Wait)}
+    assert ranks["b0"] == 1
+    assert [ranks[f"a{index}"] for index in range(1, 9)] == list(range(2, 10))
+
+
+def test_a_large_run_comes_first_as_soon_as_its_tenant_holds_least() -> None:
+    runs = [waiting("large", tenant="a", devices=2, order=1), waiting("small", tenant="b", order=2)]
+    found = choose(snapshot(runs, free(1), capacity={"cpu": 2}, largest={"cpu": 2}, held={("b", "cpu"): 1}))
+    assert started(found) == []
+
+
+def test_far_places_are_told_in_hundreds() -> None:
+    runs = [waiting(f"r{index:04}", order=index) for index in range(400)]
+    ranks = [decision.rank for decision in choose(snapshot(runs, free(1))) if isinstance(decision, Wait)]
+    assert ranks == [*range(1, 101), *[rank - rank % 100 for rank in range(101, 400)]]
+
+
 def test_a_run_stays_on_one_node_and_leaves_large_nodes_whole() -> None:
     (decision,) = choose(snapshot([waiting("one")], free(4, 1)))
     assert isinstance(decision, Assign)

@@ -145,6 +145,24 @@ def with_run(field: str, value: Any) -> Change:
     return change
 
 
+def with_spec(text: bytes) -> Change:
+    """A spec whose one value is this JSON, which orjson itself would not write."""
+
+    def change(members: dict[str, bytes]) -> None:
+        with_run("spec", {"x": "HERE"})(members)
+        members["runs.jsonl"] = members["runs.jsonl"].replace(b'"HERE"', text)
+
+    return change
+
+
+def with_study(field: str, value: Any) -> Change:
+    def change(members: dict[str, bytes]) -> None:
+        study = {"id": "s_AAAA", "name": "n", "recipe": "x", "arms": [], "seeds": [0]}
+        members["studies.jsonl"] = orjson.dumps({**study, "created_at": "2026-01-01T00:00:00Z", field: value})
+
+    return change
+
+
 def other_points(members: dict[str, bytes]) -> None:
     name = next(name for name in members if name.startswith("metrics/"))
     members[name] = b"PAR1" + b"\0" * 100 + b"PAR1"
@@ -171,6 +189,15 @@ def no_points(members: dict[str, bytes]) -> None:
         (with_run("study", "s_NOTTHERE"), True, "runs.jsonl:1.study"),
         (with_run("id", "../x"), True, "runs.jsonl:1.id"),
         (with_run("tenant_id", "o_X"), True, "runs.jsonl:1.tenant_id"),
+        (with_spec(b"1" * 30), True, "runs.jsonl:1.spec"),
+        (with_spec(b'"\\u0000"'), True, "runs.jsonl:1.spec"),
+        (with_spec(b"[" * 100 + b"]" * 100), True, "runs.jsonl:1.spec"),
+        (with_run("progress", {"step": "far"}), True, "runs.jsonl:1.progress.step"),
+        (with_run("origin", {"a": "\0"}), True, "runs.jsonl:1.origin"),
+        (with_run("created_at", "0001-01-01T00:00:00+23:00"), True, "runs.jsonl:1.created_at"),
+        (with_run("created_at", "2026-01-01T00:00:00"), True, "runs.jsonl:1.created_at"),
+        (with_run("recipe_version", "\0"), True, "runs.jsonl:1.recipe_version"),
+        (with_study("arms", [{"a": 1}]), True, "studies.jsonl:1.arms.0"),
         (with_run("artifacts", [{"path": "../up", "sha256": "0" * 64, "size_bytes": 1}]), True, "path"),
         (with_run("artifacts", [{"path": "a", "sha256": "0" * 64, "size_bytes": 1}]), True, "runs.jsonl:1.artifacts"),
     ],

@@ -99,6 +99,8 @@ def test_messagepack_and_raw_columns_and_gzip_mean_the_same(cast: Cast, run: Run
         ({"series": [{"key": "a", "step": [1, 2], "value": [1], "time": [1]}]}, "series.0"),
         ({"logs": [{"time": 1, "message": 5}]}, "logs.0.message"),
         ({"logs": [{"time": 1, "message": "x", "level": "loud"}]}, "logs.0.level"),
+        ({"logs": [{"time": 1, "message": "x", "level": []}]}, "logs.0.level"),
+        ({"logs": [{"time": 1, "message": "x", "stream": {}}]}, "logs.0.stream"),
         ({"progress": {"step": -1, "total": 3}}, "progress.step"),
     ],
 )
@@ -114,6 +116,13 @@ def test_garbage_is_refused_at_its_place(cast: Cast, run: Running, change: dict[
 def test_a_body_that_is_no_batch_is_refused(run: Running, body: bytes) -> None:
     assert run.http.post(f"/runs/{run.id}/points", raw=body).status == 422
     assert run.http.post(f"/runs/{run.id}/points", raw=body, content_type="application/msgpack").status == 422
+
+
+@pytest.mark.parametrize("damage", [slice(0, 9), slice(0, -4)])
+def test_a_damaged_gzip_body_is_refused(run: Running, damage: slice) -> None:
+    body = gzip.compress(orjson.dumps({"epoch": 1, "seq": 1}))[damage] + b"\xff" * 30
+    answer = run.http.post(f"/runs/{run.id}/points", raw=body, headers={"Content-Encoding": "gzip"})
+    assert answer.status == 422
 
 
 def test_an_oversized_batch_gets_413_with_the_limit(run: Running) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from itertools import pairwise
 
 import pytest
 
+from stillroom.core.tenancy import tenant_tx
+from stillroom.tenants.models import Membership
 from stillroom.tenants.policies import Can, Role, TokenScope, grants, may_change_role
 from support.cast import Cast, Http, submit
 from support.database import superuser
+from support.threads import at_once
 
 
 def test_roles_only_grow() -> None:
@@ -111,3 +116,29 @@ def test_every_change_of_members_and_tokens_is_audited(cast: Cast) -> None:
     assert {"member.add", "token.create"} <= {entry["action"] for entry in entries}
     assert cast.mel.http.get("/audit").status == 403
     assert all(entry["actor"] != "olga@example.org" for entry in entries)
+
+
+def test_two_owners_who_go_at_the_same_moment_leave_one(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is the other's reason to be allowed to go: they meet where that is looked up, unless one has to wait."""
+    from stillroom.tenants import services
+
+    cast.ada.http.patch(f"/orgs/aster/members/{cast.adam.user.id}", {"role": "owner"})
+    others, meeting, turns = services._other_owners, threading.Barrier(2), iter([cast.ada, cast.adam])
+
+    def look(user_id: str) -> bool:
+        found = others(user_id)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(timeout=1)
+        return found
+
+    monkeypatch.setattr(services, "_other_owners", look)
+    answers: list[int] = []
+
+    def step_down() -> None:
+        person = next(turns)
+        answers.append(person.http.patch(f"/orgs/aster/members/{person.user.id}", {"role": "admin"}).status)
+
+    at_once(2, step_down)
+    assert sorted(answers) == [200, 409]
+    with tenant_tx(cast.ada.tenant):
+        assert Membership.objects.filter(role="owner").count() == 1

@@ -19,7 +19,7 @@ from stillroom.runs.models import Project, Run
 from stillroom.runs.services.control import external_run_end
 from stillroom.runs.services.reopen import external_run_reopen
 from stillroom.runs.services.submit import external_run_start
-from stillroom.runs.services.transition import announce_run, lock_runs
+from stillroom.runs.services.transition import announce_run, lock_run
 from stillroom.tenants.callers import Member
 
 NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
@@ -45,7 +45,7 @@ def tracked(run: Run) -> TrackedRun:
 def writable(run_id: str) -> tuple[Run, TrackedRun]:
     """A locked run that is not deleted, with its row here."""
     run_find(run_id)
-    (run,) = lock_runs([run_id])
+    run = lock_run(run_id)
     row = tracked(run)
     if row.deleted_ms is not None:
         raise invalid(f"The run {run_id} must be in the 'active' state. Current state is deleted.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from ninja import Query, Status
 
-from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
+from stillroom.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, continued, decode_cursor, encode_cursor
 from stillroom.runs.api.runs import Key
 from stillroom.runs.api.trashed import TrashedOut
 from stillroom.runs.catalog import spec_merge, template_get
@@ -87,10 +87,11 @@ def study_list(
     limit = max(1, min(limit, MAX_LIMIT))
     with request.door.org(org):
         rows = Study.objects.select_related("project", "tenant").filter(project=project_get(project))
-        if cursor:
-            at, last = decode_cursor(cursor, length=2)
-            rows = rows.filter(created_at__lte=at).exclude(created_at=at, id__gte=last)
-        page = list(rows.order_by("-created_at", "-id")[: limit + 1])
+        with continued(cursor):
+            if cursor:
+                at, last = decode_cursor(cursor, length=2)
+                rows = rows.filter(created_at__lte=at).exclude(created_at=at, id__gte=last)
+            page = list(rows.order_by("-created_at", "-id")[: limit + 1])
         more = len(page) > limit
         last_row = page[limit - 1] if more else None
         return {

@@ -12,7 +12,14 @@ from stillroom.core import queue
 from stillroom.core.errors import Conflict
 from stillroom.runs.lifecycle import Intent, State
 from stillroom.runs.models import Attempt, Run, RunFence, RunLease, Study
-from stillroom.runs.services.transition import announce_run, intent_raise, lock_runs, open_alias, run_transition
+from stillroom.runs.services.transition import (
+    announce_run,
+    intent_raise,
+    lock_run,
+    lock_runs,
+    open_alias,
+    run_transition,
+)
 from stillroom.tenants.callers import Member
 
 
@@ -33,7 +40,7 @@ def run_pause(*, run: Run, actor: str) -> Run:
 
 
 def _want(run: Run, intent: Intent, at_once: State, actor: str, message: str) -> Run:
-    (run,) = lock_runs([run.id])
+    run = lock_run(run.id)
     if run.external and not run.is_terminal:
         external_run_end(run=run, state=State.CANCELLED, actor=actor)
         return run
@@ -51,7 +58,7 @@ def _want(run: Run, intent: Intent, at_once: State, actor: str, message: str) ->
 
 def run_resume(*, run: Run, actor: str) -> Run:
     """Release a held run into the queue."""
-    (run,) = lock_runs([run.id])
+    run = lock_run(run.id)
     if run.state != State.HELD:
         raise Conflict(f"Only a held run can be released; this one is {run.state}.", code="run.not_held")
     run_transition(run, to=State.QUEUED, actor=actor, code="released", intent=Intent.RUN)
@@ -76,7 +83,9 @@ def study_cancel(*, study: Study, member: Member) -> int:
 
 
 def external_run_end(*, run: Run, state: State, actor: str) -> Run:
-    """End a script's run; ending it twice the same way is no error."""
+    """End a script's run; ending it twice the same way is no error. Locks the run before its fence, as all do."""
+    lock_run(run.id)
+    run.refresh_from_db(using=open_alias())
     if run.state == state:
         return run
     RunFence.objects.filter(run=run).update(open=False)

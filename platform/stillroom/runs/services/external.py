@@ -10,7 +10,7 @@ from django.utils import timezone
 from stillroom.core.errors import Conflict
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Attempt, Run, RunEvent, RunFence, RunLease
-from stillroom.runs.services.transition import lock_runs, run_transition
+from stillroom.runs.services.transition import lock_run, run_transition
 
 REOPENED = "external.reopened"
 KEEP_ALL = 2**63 - 1
@@ -34,7 +34,7 @@ def external_run_reopen(
     step: points of earlier epochs past it are not shown any more; None keeps all. Raises Conflict: run.managed,
     run.taken_over. One transaction under the run's lock; announces the run when its state changes.
     """
-    (run,) = lock_runs([run.id])
+    run = lock_run(run.id)
     if not run.external:
         raise Conflict("Only a run that a script logs is reopened. Use retry.", code="run.managed")
     lease = RunLease.objects.select_for_update().get(run=run)

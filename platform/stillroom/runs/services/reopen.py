@@ -9,7 +9,7 @@ from django.utils import timezone
 from stillroom.core.errors import Conflict
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Attempt, Run, RunFence, RunLease
-from stillroom.runs.services.transition import lock_runs, run_transition
+from stillroom.runs.services.transition import lock_run, run_transition
 
 EVERY_STEP = 2**63 - 1
 
@@ -19,7 +19,7 @@ def external_run_reopen(*, run: Run, actor: str, lease_s: int) -> Run:
 
     A run that is RUNNING stays as it is. Raises Conflict for a managed run.
     """
-    (run,) = lock_runs([run.id])
+    run = lock_run(run.id)
     if not run.external:
         raise Conflict("Only a run that a script logs can be taken up again. Use retry.", code="run.managed")
     if not run.is_terminal:

@@ -82,7 +82,7 @@ def run_submit(
 
 
 def _create(member: Member, project: Project, request: Request, key: str | None, fingerprint: str) -> Run:
-    recipe, spec, spec_hash = spec_validate(request.recipe, request.spec)
+    recipe, spec, spec_hash = spec_validate(request.recipe, request.spec, devices=request.resources.devices)
     _check_parent(request.parent)
     run = Run.objects.create(
         tenant_id=member.tenant_id,
@@ -155,7 +155,7 @@ def study_submit(
     for index, (arm, override) in enumerate(arms):
         merged = spec_merge(base.recipe, base.spec, override)
         at = f"arms.{index}.spec" if override else "spec"
-        _, spec, spec_hash = spec_validate(base.recipe, merged, at=at)
+        _, spec, spec_hash = spec_validate(base.recipe, merged, at=at, devices=base.resources.devices)
         specs.append((arm, spec, spec_hash))
     try:
         with transaction.atomic():

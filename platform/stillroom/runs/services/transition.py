@@ -10,6 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from stillroom.core import pubsub
+from stillroom.core.errors import NotFound
 from stillroom.core.tenancy import current_scope
 from stillroom.runs.lifecycle import TERMINAL, Intent, State, may_follow
 from stillroom.runs.models import Run, RunEvent
@@ -122,6 +123,13 @@ def lock_runs(ids: Iterable[str]) -> list[Run]:
     Rows that refer to a run (points, files) can be written meanwhile: their writers hold the fence and would wait here.
     """
     return list(Run.objects.select_for_update(no_key=True).filter(id__in=list(ids)).order_by("id"))
+
+
+def lock_run(run_id: str) -> Run:
+    """The same for one run; NotFound when it went to the trash a moment ago."""
+    for run in lock_runs([run_id]):
+        return run
+    raise NotFound("This run")
 
 
 def open_alias() -> str:

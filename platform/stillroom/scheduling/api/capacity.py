@@ -33,7 +33,7 @@ def quotas(request: DoorRequest, org: str | None = None) -> object:
 def usage(request: DoorRequest, org: str | None = None, since: date | None = None, until: date | None = None) -> object:
     """Device seconds by day and kind; the last 30 days when no range is given."""
     until = until or timezone.now().date()
-    since = since or until - timedelta(days=30)
+    since = since or until - min(timedelta(days=30), until - date.min)
     if since > until:
         raise Invalid("The range is empty.", fields={"since": "After until."})
     with request.door.org(org):

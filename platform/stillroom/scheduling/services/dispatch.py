@@ -17,7 +17,7 @@ from stillroom.core import queue
 from stillroom.core.tenancy import SCHED, sched_tx
 from stillroom.runs.lifecycle import Intent, State, after_stop
 from stillroom.runs.models import Attempt, Run, RunFence, RunLease
-from stillroom.runs.services.transition import announce_run, run_transition
+from stillroom.runs.services.transition import announce_run, open_alias, run_transition
 from stillroom.scheduling.decision import Assign, FreeDevice, Snapshot, Wait, Waiting, choose
 from stillroom.scheduling.models import Allocation, Device, Node, Quota
 from stillroom.scheduling.services.holds import now, release
@@ -46,8 +46,15 @@ def dispatch() -> int:
     return assigned
 
 
+# A device second counts half after six hours, and not at all after a day.
+_PAST = """
+select tenant_id, kind, sum(device_seconds * power(0.5, extract(epoch from now() - to_at) / 21600.0))
+  from usage_ledger where to_at > now() - interval '1 day' group by tenant_id, kind
+"""
+
+
 def read_snapshot() -> Snapshot:
-    """The queue, the free devices and the quotas, as the decision needs them. Five queries."""
+    """The queue, the free devices, the quotas and recent use, as the decision needs them. Six queries."""
     at = now()
     rows = Run.objects.filter(state=State.QUEUED).order_by("created_at", "id")
     fields = ("id", "tenant_id", "req_kind", "req_devices", "priority", "not_before")
@@ -73,6 +80,9 @@ def read_snapshot() -> Snapshot:
     largest: dict[str, int] = defaultdict(int)
     for (_, kind), count in per_node.items():
         largest[kind] = max(largest[kind], count)
+    with connections[open_alias()].cursor() as cursor:
+        cursor.execute(_PAST)
+        past = {(tenant_id, kind): float(seconds) for tenant_id, kind, seconds in cursor.fetchall()}
     return Snapshot(
         waiting=waiting,
         free=[
@@ -83,13 +93,16 @@ def read_snapshot() -> Snapshot:
         capacity=Counter(device["kind_id"] for device in devices),
         largest=largest,
         held=Counter((row["tenant_id"], row["device__kind_id"]) for row in open_rows),
+        past=past,
+        sizes=per_node,
         limits={(row.tenant_id, row.kind_id): row.max_devices for row in Quota.objects.all()},
     )
 
 
 def _assign(decision: Assign) -> bool:
-    """Write one assignment; False when the run or a device was taken in between."""
-    run = Run.objects.select_for_update().filter(id=decision.run_id, state=State.QUEUED, intent=Intent.RUN).first()
+    """Write one assignment; False when the run or a device was taken in between, or somebody holds the run's row."""
+    rows = Run.objects.select_for_update(skip_locked=True)
+    run = rows.filter(id=decision.run_id, state=State.QUEUED, intent=Intent.RUN).first()
     node = Node.objects.get(id=decision.node_id)
     if run is None:
         return False
@@ -141,24 +154,48 @@ def _assign(decision: Assign) -> bool:
     return True
 
 
+# Rows that somebody else holds are left for the next pass: the scheduler never waits for a person.
+_EXPLAIN = """
+with said as (select * from unnest(%(id)s::text[], %(code)s::text[], %(message)s::text[], %(rank)s::int[])
+                            as s(id, code, message, rank)),
+     mine as (select r.id from run r join said using (id) where r.state = 'QUEUED'
+               order by r.id for no key update of r skip locked)
+update run r set waiting_code = said.code, waiting = said.message, waiting_rank = said.rank
+  from said join mine using (id) where r.id = said.id
+returning r.id
+"""
+
+
 def _explain(waits: list[Wait]) -> None:
-    """Write the reasons that changed."""
+    """Write the reasons that changed. Three queries, however long the queue is."""
     current = {
         row["id"]: (row["waiting_code"], row["waiting"], row["waiting_rank"])
         for row in Run.objects.filter(state=State.QUEUED).values("id", "waiting_code", "waiting", "waiting_rank")
     }
-    for wait in waits:
-        if current.get(wait.run_id) != (wait.code, wait.message, wait.rank):
-            changed = Run.objects.filter(id=wait.run_id, state=State.QUEUED)
-            if changed.update(waiting_code=wait.code, waiting=wait.message, waiting_rank=wait.rank):
-                announce_run(Run.objects.get(id=wait.run_id))
+    news = [wait for wait in waits if current.get(wait.run_id) != (wait.code, wait.message, wait.rank)]
+    if not news:
+        return
+    with connections[SCHED].cursor() as cursor:
+        cursor.execute(
+            _EXPLAIN,
+            {
+                "id": [wait.run_id for wait in news],
+                "code": [wait.code for wait in news],
+                "message": [wait.message for wait in news],
+                "rank": [wait.rank for wait in news],
+            },
+        )
+        changed = [run_id for (run_id,) in cursor.fetchall()]
+    for run in Run.objects.filter(id__in=changed).only("id", "project_id", "tenant_id"):
+        announce_run(run)
 
 
 def settle_unclaimed() -> None:
     """Runs that somebody stopped after assignment and before the node claimed them: nothing has started, so they
     move at once.
     """
-    for run in Run.objects.select_for_update().filter(state=State.ASSIGNED).exclude(intent=Intent.RUN).order_by("id"):
+    rows = Run.objects.select_for_update(skip_locked=True).filter(state=State.ASSIGNED).exclude(intent=Intent.RUN)
+    for run in rows.order_by("id"):
         target = after_stop(Intent(run.intent))
         release(run, outcome=run.intent)
         changes: dict[str, Any] = {} if target is State.CANCELLED else {"intent": Intent.RUN}

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from stillroom.core.tenancy import sched_tx
 from stillroom.runs.lifecycle import ACTIVE, Intent, State, after_stop
-from stillroom.runs.models import Run, RunFence, RunLease
+from stillroom.runs.models import Attempt, Run, RunFence, RunLease
 from stillroom.runs.services.transition import run_transition
 from stillroom.scheduling.services.holds import now, release
 
@@ -38,7 +38,8 @@ def reap() -> int:
 
 def _reap_one(run_id: str) -> bool:
     with sched_tx():
-        run = Run.objects.select_for_update().filter(id=run_id, state__in=[state.value for state in ACTIVE]).first()
+        rows = Run.objects.select_for_update(skip_locked=True)  # a row that somebody holds is looked at next time
+        run = rows.filter(id=run_id, state__in=[state.value for state in ACTIVE]).first()
         if run is None:
             return False
         lease = RunLease.objects.select_for_update().get(run_id=run_id)
@@ -46,6 +47,7 @@ def _reap_one(run_id: str) -> bool:
             return False
         if run.external:
             RunFence.objects.filter(run=run).update(open=False)
+            Attempt.objects.filter(run=run, epoch=run.epoch, ended_at=None).update(ended_at=now(), outcome="lost")
             message = "The script stopped sending without ending the run."
             return run_transition(
                 run, to=State.LOST, actor="reaper", code="lost", message=message, reason_code="lost", reason=message

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 from django.db import connection
+from django.db.models import QuerySet, Sum
 
 from stillroom.runs.models import Attempt, RunFence
 from stillroom.telemetry.blocks import decode_chunk
@@ -16,10 +17,14 @@ from stillroom.telemetry.codec import Points
 from stillroom.telemetry.models import LogChunk, SeriesChunk
 from stillroom.telemetry.selectors.charts import m4
 from stillroom.telemetry.selectors.logs import read_chunk
-from stillroom.telemetry.selectors.visible import visible_points
+from stillroom.telemetry.selectors.visible import visible_parts, visible_points
 from stillroom.telemetry.services.ingest import delta_frame
 
 MAX_REPLAYED_BATCHES = 2000
+MAX_REPLAYED_POINTS = 200_000
+# More than this is never in memory at once for one viewer, however long the run.
+MAX_WHOLE_POINTS = 2_000_000
+PIECE_POINTS = 50_000
 SNAPSHOT_LOG_LINES = 200
 
 
@@ -48,7 +53,10 @@ def snapshot(run_id: str, *, keys: list[str] | None, max_points: int) -> tuple[P
             "select epoch, last_seq, progress, log_lines from run_fence where run_id = %s for share", [run_id]
         )
         epoch, seq, progress, log_lines = cursor.fetchone()
-    series = {key: _thin(points, max_points) for key, points in visible_points(run_id, keys).items()}
+    if _stored_points(SeriesChunk.objects.filter(run_id=run_id)) <= MAX_WHOLE_POINTS:
+        series = {key: _thin(points, max_points) for key, points in visible_points(run_id, keys).items()}
+    else:
+        series = _thinned_on_the_way(run_id, keys, max_points)
     chunks = LogChunk.objects.filter(run_id=run_id, first_line__lt=log_lines).order_by("-first_line")
     logs: list[dict[str, Any]] = []
     for chunk in chunks[:SNAPSHOT_LOG_LINES]:
@@ -70,6 +78,29 @@ def snapshot(run_id: str, *, keys: list[str] | None, max_points: int) -> tuple[P
     return Position(epoch, seq), frame
 
 
+def _stored_points(chunks: QuerySet[SeriesChunk]) -> int:
+    return int(chunks.aggregate(total=Sum("n"))["total"] or 0)
+
+
+def _thinned_on_the_way(run_id: str, keys: list[str] | None, max_points: int) -> dict[str, Points]:
+    """Each series thinned whenever a piece of it has come; what is lowest or highest of a piece stays to the end."""
+    found: dict[str, Points] = {}
+    waiting: dict[str, list[Points]] = defaultdict(list)
+
+    def settle(key: str) -> None:
+        found[key] = _thin(Points.join([*([found[key]] if key in found else []), *waiting.pop(key)]), max_points)
+
+    for key, points in visible_parts(run_id, keys):
+        waiting[key].append(points)
+        if sum(map(len, waiting[key])) >= PIECE_POINTS:
+            settle(key)
+        for done in [other for other in waiting if other != key]:
+            settle(done)
+    for key in list(waiting):
+        settle(key)
+    return found
+
+
 def _thin(points: Points, max_points: int) -> Points:
     if len(points) <= max_points:
         return points
@@ -82,13 +113,15 @@ def _thin(points: Points, max_points: int) -> Points:
 
 
 def deltas(run_id: str, since: Position, until: int) -> list[bytes] | None:
-    """One frame per batch after `since` up to `until`, in order; None when there are too many to be worth it. Two
+    """One frame per batch after `since` up to `until`, in order; None when there is too much to be worth it. Three
     queries.
     """
     if until - since.seq > MAX_REPLAYED_BATCHES:
         return None
     series: dict[int, dict[str, Points]] = defaultdict(dict)
     rows = SeriesChunk.objects.filter(run_id=run_id, epoch=since.epoch, seq_hi__gt=since.seq, seq_lo__lte=until)
+    if _stored_points(rows) > MAX_REPLAYED_POINTS:
+        return None
     fields = ("series__key", "seq_lo", "seq_hi", "columns", "blocks")
     for key, low, high, columns, blocks in rows.values_list(*fields):
         if low != high:  # folded meanwhile: its batches cannot be told apart any more, a snapshot can

@@ -157,7 +157,8 @@ class _Reading:
                 tenant_id=self.member.tenant_id,
                 project=project,
                 created_by_id=self.member.user_id,
-                **{name: getattr(study, name) for name in ("name", "recipe", "arms", "seeds")},
+                arms=[arm.model_dump() for arm in study.arms],
+                **{name: getattr(study, name) for name in ("name", "recipe", "seeds")},
             )
             Study.objects.filter(id=row.id).update(created_at=study.created_at)
             self.done.studies[study.id] = row.id
@@ -226,7 +227,9 @@ class _Reading:
             CheckpointRecord.objects.create(
                 tenant_id=tenant, run=run, epoch=1, step=checkpoint.step, files=files, status=checkpoint.status
             )
-        RunFence.objects.filter(run_id=fence.run_id).update(open=False, progress=record.progress)
+        RunFence.objects.filter(run_id=fence.run_id).update(
+            open=False, progress=record.progress.model_dump() if record.progress else None
+        )
         run_event(run, actor=self.member.email, from_state=None, to_state=state, code="imported", detail=run.origin)
         announce_run(run)
         return run.id

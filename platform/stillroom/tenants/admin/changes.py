@@ -7,6 +7,7 @@ import secrets
 from django.utils import timezone
 
 from stillroom.accounts.models import User
+from stillroom.core import pubsub
 from stillroom.core.errors import Conflict, NotFound
 from stillroom.tenants.models import ApiToken, Membership
 from stillroom.tenants.policies import Role
@@ -22,6 +23,7 @@ def user_change(*, user: User, actor: str, actor_ip: str | None) -> None:
     if loses and user.email == actor:
         raise Conflict("You cannot take the console away from yourself. Ask another administrator.")
     user.save(update_fields=["name", "is_active", "is_staff"])
+    pubsub.announce_rights(user.id)
     audit(
         actor=actor,
         actor_ip=actor_ip,
@@ -41,6 +43,7 @@ def user_reset_password(*, user_id: str, actor: str, actor_ip: str | None, reaso
     password = secrets.token_urlsafe(12)
     user.set_password(password)
     user.save(update_fields=["password"])
+    pubsub.announce_rights(user.id)
     audit(
         actor=actor, actor_ip=actor_ip, action="user.password", object_id=user_id, tenant_id=None, reason=reason.strip()
     )
@@ -82,6 +85,7 @@ def membership_change(
         after=None if role is None else {"role": role.value},
         reason=reason.strip(),
     )
+    pubsub.announce_rights(row.user_id)
     if role is None:
         held = ApiToken.objects.filter(tenant_id=row.tenant_id, user_id=row.user_id, revoked_at__isnull=True)
         held.update(revoked_at=timezone.now())
@@ -99,6 +103,7 @@ def token_end(*, token_id: str, actor: str, actor_ip: str | None, reason: str) -
     if row.revoked_at is None:
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
+        pubsub.announce_rights(row.user_id)
         audit(
             actor=actor,
             actor_ip=actor_ip,
