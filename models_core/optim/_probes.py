@@ -8,7 +8,7 @@ multiplies and shifts, modulo 2^32; its factors, which Wellons found by search (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +41,24 @@ def words(seed: Any, step: Any, place: Any, numbers: Any, keep: Callable[[Any], 
     key = mixed(mixed(mixed(seed) ^ step) ^ place)
     # Once more, with the key added: the words of one key are then no permutation of another's.
     return mixed(keep(mixed(numbers ^ key) + key))
+
+
+def places(names: Sequence[str]) -> list[int]:
+    """The number of each dotted name among the leaves of a tree with these paths, in the order of jax.tree.
+
+    >>> places(["1.kernel", "1.bias", "0.kernel", "10.kernel"])
+    [2, 1, 0, 3]
+    """
+
+    def path(index: int) -> list[tuple[int, str]]:
+        parts = names[index].split(".")
+        # Indices of a list by their value, keys of a dictionary as text.
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+    ranks = [0] * len(names)
+    for rank, index in enumerate(sorted(range(len(names)), key=path)):
+        ranks[index] = rank
+    return ranks
 
 
 def signs(seed: int, step: Array, place: int, like: Array) -> Array:

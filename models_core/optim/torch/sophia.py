@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, overload
 
 import torch
 
+from models_core.optim._probes import places
 from models_core.optim.sophia import LossNeeded, Options
 from models_core.optim.torch._curvature import GraphKept, products, twice_differentiable
 from models_core.optim.torch._probes import signs
@@ -20,6 +22,9 @@ class Sophia(Twin):
     on it and returns it. Where curvature is due, every `update_every` steps from the first on, that backward pass keeps
     its graph and is differentiated; in other steps the closure may be left out. Gradients of tensors that are not this
     optimizer's keep the graph too, until they are cleared. Raises LossNeeded that names the closure.
+
+    Random signs go by the place of a parameter: that of its name in a tree if names are given
+    (`Sophia(model.named_parameters())`), then the same as in JAX, else that among all parameters.
     """
 
     options_type: ClassVar[type[Options]] = Options
@@ -100,13 +105,13 @@ class Sophia(Twin):
 
     def _wanted(self) -> Iterable[tuple[torch.Tensor, Callable[[], torch.Tensor]]]:
         """The parameters whose curvature is due, and what makes their signs."""
-        place = 0
+        names = [name for group in self.param_groups for name in group.get("param_names", ())]
+        numbers = iter(places(names)) if names else itertools.count()
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for parameter, place in zip(group["params"], numbers, strict=False):
                 count = self.state[parameter]["step"] if parameter in self.state else 0
                 if parameter.numel() and _due(count, group["update_every"]):
                     yield parameter, _probe(group["seed"], count, place, parameter)
-                place += 1
 
     def _estimates(self, wanted: Mapping[torch.Tensor, Callable[[], torch.Tensor]]) -> dict[torch.Tensor, torch.Tensor]:
         """From gradients with a graph, which they lose."""

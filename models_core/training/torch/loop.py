@@ -15,6 +15,7 @@ import torch
 from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.optim._options import OptimizerOptions
+from models_core.optim._probes import places
 from models_core.optim.torch._curvature import products, twice_differentiable
 from models_core.optim.torch._probes import signs
 from models_core.optim.torch.sophia import Sophia
@@ -45,7 +46,8 @@ class Loop:
         self.model = model.to(getattr(torch, options.precision.params))
         named = list(self.model.named_parameters())
         self._owned = [index for index in range(len(named)) if team is None or team.owns(index)]
-        self._places = [index for index, (_, parameter) in enumerate(named) if parameter.requires_grad]
+        among = places([name for name, _ in named])
+        self._places = [among[index] for index, (_, parameter) in enumerate(named) if parameter.requires_grad]
         self.optimizer, self._decay = build_optimizer(optimizer, [named[index] for index in self._owned])
         self.step_number = self.updates = self.skipped = self.in_a_row = 0
         self.bad_step = -1

@@ -159,8 +159,7 @@ def test_trajectories_are_those_of_jax(name: str, given: dict[str, Any]) -> None
         loss = lambda moved: bent(jnp, list(moved.values()), at, slopes, 1.0)  # noqa: E731
         return transformation.update(grads, state, params, obj_fn=loss)
 
-    # In the order of a tree's leaves, by which random signs go.
-    ours = dict(sorted(parameters().items()))
+    ours = parameters()
     optimizer = twin(name, ours, given)
     for grads in stream():
         updates, state = update({key: jnp.asarray(value) for key, value in grads.items()}, state, theirs)
@@ -211,7 +210,7 @@ def test_order_of_parameters_does_not_matter(name: str) -> None:
     one, other = parameters(), parameters()
     forward, backward = twin(name, one, {}), twin(name, dict(reversed(other.items())), {})
     for grads in stream(3):
-        # Random signs go by the place; where nothing is coupled, what they estimate does not.
+        # A sum over everything would be rounded by its order.
         advance(forward, one, grads, coupling=0.0)
         advance(backward, other, grads, coupling=0.0)
     for key in SHAPES:
