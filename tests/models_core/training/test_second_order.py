@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +25,7 @@ from models_core.training.precision import PRECISIONS
 from models_core.training.step import compile_step, start
 from models_core.training.torch import loop as torch_loop
 
+ROOT = Path(__file__).parents[3]
 SIZES = [5, 4, 3]
 DRAWS = np.random.default_rng(0)
 X, Y = DRAWS.normal(size=(12, 5)).astype(np.float32), DRAWS.integers(0, 3, size=12).astype(np.int32)
@@ -156,3 +161,49 @@ def test_the_plain_step_differentiates_the_loss_of_its_batch() -> None:
     state = start(params, optimizer)
     state, _ = compile_step(loss, optimizer, state, x, y)(state, x, y)
     jax.tree.map(lambda h, e: np.testing.assert_allclose(h, 0.5 * e, **CLOSE), state.opt_state.curvature, expected)
+
+
+SHARDED = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+from models_core import optim
+from models_core.nn import mlp
+from models_core.optim.sophia import Options
+from models_core.training import loop, sharding
+from models_core.training.options import LoopOptions
+draws = np.random.default_rng(0)
+batch = {"x": jnp.asarray(draws.normal(size=(2, 8, 32)), jnp.float32), "y": jnp.asarray(draws.normal(size=(2, 8, 4)))}
+def sums(params, part):
+    far = mlp.apply(params, part["x"], jnp.tanh) - part["y"]
+    return jnp.sum(far * far), jnp.float32(far.shape[0]), {}
+found = []
+for shape in ((1, 1), (2, 2)):
+    optimizer = optim.build(Options(lr=0.01, gamma=0.1, beta2=0.5, update_every=2))
+    mesh = sharding.make_mesh(*shape)
+    state = loop.start(mlp.init(jax.random.key(0), [32, 64, 4]), optimizer, LoopOptions())
+    state, placed = sharding.shard_state(state, mesh), sharding.shard_batch(batch, mesh)
+    step = loop.compile_step(sums, optimizer, LoopOptions(), state, placed)
+    for _ in range(4):
+        state, metrics = step(state, placed)
+    h = state.opt_state.curvature[0]["kernel"]
+    share = h.addressable_shards[0].data.nbytes / h.nbytes
+    found.append([float(metrics["loss"]), share, np.asarray(h).ravel().tolist()])
+print(json.dumps(found))
+"""
+
+
+def test_four_devices_find_the_curvature_of_one_and_cut_it() -> None:
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", SHARDED], cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    (loss, whole, curvature), (other, half, theirs) = json.loads(result.stdout)
+    assert (whole, half) == (1, 0.5)
+    np.testing.assert_allclose(other, loss, rtol=1e-4)
+    np.testing.assert_allclose(theirs, curvature, rtol=1e-3, atol=1e-4)
