@@ -39,13 +39,13 @@ def over_groups(
     x: Float[Array, "rows fan_in"], y: Float[Array, "rows fan_out"], sizes: Int[Array, " groups"]
 ) -> Float[Array, "groups fan_in fan_out"]:
     """The sum over each group's rows of x_n y_n^T."""
-    numbers = RaggedDotDimensionNumbers((([0], [0]), ([], [])), [0], [])
+    numbers = RaggedDotDimensionNumbers((([0], [0]), ([], [])), [0], [])  # type: ignore[no-untyped-call]
     return ragged_dot_general(x, y, sizes, numbers)
 
 
 def _by_group(axis: int) -> RaggedDotDimensionNumbers:
     """Rows by kernels, summed over this axis of the kernels."""
-    return RaggedDotDimensionNumbers((([1], [axis]), ([], [])), [0], [0])
+    return RaggedDotDimensionNumbers((([1], [axis]), ([], [])), [0], [0])  # type: ignore[no-untyped-call]
 
 
 def _product_back(kept: Kept, d: Array) -> Slopes:

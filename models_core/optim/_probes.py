@@ -69,4 +69,5 @@ def signs(seed: int, step: Array, place: int, like: Array) -> Array:
     numbers = jnp.arange(-(-count // BITS), dtype=jnp.uint32)
     made = words(jnp.uint32(seed), step.astype(jnp.uint32), jnp.uint32(place), numbers, lambda x: x)
     bits = (made[:, None] >> jnp.arange(BITS, dtype=jnp.uint32)[None]) & 1
-    return (1 - 2 * bits.reshape(-1)[:count].astype(jnp.int32)).reshape(like.shape).astype(like.dtype)
+    drawn: Array = (1 - 2 * bits.reshape(-1)[:count].astype(jnp.int32)).reshape(like.shape).astype(like.dtype)
+    return drawn

@@ -36,7 +36,7 @@ class GraphKept(TorchFunctionMode):
         with warnings.catch_warnings():
             # The cycle between parameters and gradients that it warns of ends where gradients are detached.
             warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
-            return func(args[0], **{**named, **given, "create_graph": True})
+            return func(args[0], **{**named, **given, "create_graph": True})  # type: ignore[no-untyped-call]
 
 
 def products(

@@ -13,4 +13,5 @@ def signs(seed: int, step: int, place: int, like: torch.Tensor) -> torch.Tensor:
     numbers = torch.arange(-(-count // BITS), device=like.device)
     made = words(seed, step, place, numbers, lambda x: x & MASK)
     bits = (made[:, None] >> torch.arange(BITS, device=like.device)) & 1
-    return (1 - 2 * bits.flatten()[:count]).to(like.dtype).view(like.shape)
+    drawn: torch.Tensor = (1 - 2 * bits.flatten()[:count]).to(like.dtype).view(like.shape)
+    return drawn
