@@ -58,13 +58,18 @@ def loss(params: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(x, y))
 
 
-def stretch(advance: Callable[[Any], Any], carry: Any) -> tuple[float, float, Any]:
-    """CPU seconds and seconds of one call, and what it left."""
+def stretch(advance: Callable[[Any], Any], carry: Any, cycle: int) -> tuple[float, float, Any]:
+    """CPU seconds and seconds of one call, and what it left; a whole number of cycles of so many calls is timed."""
     calls, begun, at = 0, time.process_time(), time.perf_counter()
-    while calls < 3 or time.process_time() - begun < STRETCH_S:
+    while calls < 3 or calls % cycle or time.process_time() - begun < STRETCH_S:
         carry = jax.block_until_ready(advance(carry))
         calls += 1
     return (time.process_time() - begun) / calls, (time.perf_counter() - at) / calls, carry
+
+
+def cycle_of(options: optim.OptimizerOptions) -> int:
+    """Steps after which an expensive one comes again."""
+    return int(getattr(options, "update_every", 1))
 
 
 def batches() -> tuple[np.ndarray, np.ndarray]:
@@ -77,23 +82,26 @@ class Timed:
     """One optimizer in JAX, compiled: `update` alone and the whole `step`."""
 
     def __init__(self, options: optim.OptimizerOptions) -> None:
-        transformation = optim.build(options, 1e-3)
+        # Some differentiate the loss once more, of the batch whose gradient they get.
+        transformation = optax.with_extra_args_support(optim.build(options, 1e-3))
         x, y = (jnp.asarray(values) for values in batches())
         gradients = [jax.jit(jax.grad(loss))(parameters(), x[i], y[i]) for i in range(TURNS)]
         turns = itertools.cycle(range(TURNS))
 
         @partial(jax.jit, donate_argnums=(0, 1))
-        def alone(params: Any, state: Any, given: Any) -> Any:
-            updates, state = transformation.update(given, state, params)
+        def alone(params: Any, state: Any, given: Any, x: Any, y: Any) -> Any:
+            updates, state = transformation.update(given, state, params, obj_fn=lambda p: loss(p, x, y))
             return optax.apply_updates(params, updates), state
 
         @partial(jax.jit, donate_argnums=(0, 1))
         def whole(params: Any, state: Any, x: Any, y: Any) -> Any:
-            updates, state = transformation.update(jax.grad(loss)(params, x, y), state, params)
+            gradient = jax.grad(loss)(params, x, y)
+            updates, state = transformation.update(gradient, state, params, obj_fn=lambda p: loss(p, x, y))
             return optax.apply_updates(params, updates), state
 
         def update(carry: Any) -> Any:
-            return alone(*carry, gradients[next(turns)])
+            turn = next(turns)
+            return alone(*carry, gradients[turn], x[turn], y[turn])
 
         def step(carry: Any) -> Any:
             turn = next(turns)
@@ -103,19 +111,22 @@ class Timed:
         self.update_carry, self.step_carry = ((p, transformation.init(p)) for p in (parameters(), parameters()))
         for _ in range(TURNS):
             self.update_carry, self.step_carry = update(self.update_carry), step(self.step_carry)
-        self.state_bytes = optim.state_bytes(options, parameters())
+        self.state_bytes, self.cycle = optim.state_bytes(options, parameters()), cycle_of(options)
 
     def measure(self) -> tuple[float, float, float]:
         """CPU seconds of an update and of a step, and seconds of a step."""
-        update_s, _, self.update_carry = stretch(self.update, self.update_carry)
-        step_s, wall_s, self.step_carry = stretch(self.step, self.step_carry)
+        update_s, _, self.update_carry = stretch(self.update, self.update_carry, self.cycle)
+        step_s, wall_s, self.step_carry = stretch(self.step, self.step_carry, self.cycle)
         return update_s, step_s, wall_s
 
 
 class TimedTorch:
-    """One optimizer in PyTorch, on the same network; `optimizer` makes it from the parameters."""
+    """One optimizer in PyTorch, on the same network; `optimizer` makes it from the parameters.
 
-    def __init__(self, optimizer: Callable[[Any], Any]) -> None:
+    wants_loss: every so many steps the optimizer differentiates the loss, its update then includes the gradient.
+    """
+
+    def __init__(self, optimizer: Callable[[Any], Any], cycle: int = 1, *, wants_loss: bool = False) -> None:
         import torch
 
         torch.set_num_threads(1)
@@ -127,25 +138,33 @@ class TimedTorch:
         x, y = (torch.from_numpy(values) for values in batches())
         turns = itertools.cycle(range(TURNS))
 
-        def backward(turn: int) -> None:
+        def backward(turn: int) -> Any:
             made.zero_grad()
-            torch.nn.functional.cross_entropy(model(x[turn]), y[turn]).backward()
+            loss = torch.nn.functional.cross_entropy(model(x[turn]), y[turn])
+            loss.backward()
+            return loss.detach()
 
         gradients = []
         for turn in range(TURNS):
             backward(turn)
             gradients.append([parameter.grad for parameter in model.parameters()])
 
+        steps = itertools.count()
+
         def update() -> None:
-            for parameter, gradient in zip(model.parameters(), gradients[next(turns)], strict=True):
+            turn = next(turns)
+            if next(steps) % cycle == 0 and wants_loss:
+                made.step(partial(backward, turn))
+                return
+            for parameter, gradient in zip(model.parameters(), gradients[turn], strict=True):
                 parameter.grad = gradient
             made.step()
 
         def step() -> None:
-            backward(next(turns))
-            made.step()
+            next(steps)
+            made.step(partial(backward, next(turns)))
 
-        self.update, self.step = update, step
+        self.update, self.step, self.cycle = update, step, cycle
         for _ in range(TURNS):
             update()
         self.state_bytes = sum(
@@ -157,8 +176,8 @@ class TimedTorch:
 
     def measure(self) -> tuple[float, float, float]:
         """CPU seconds of an update and of a step, and seconds of a step."""
-        update_s, _, _ = stretch(lambda _: self.update(), None)
-        step_s, wall_s, _ = stretch(lambda _: self.step(), None)
+        update_s, _, _ = stretch(lambda _: self.update(), None, self.cycle)
+        step_s, wall_s, _ = stretch(lambda _: self.step(), None, self.cycle)
         return update_s, step_s, wall_s
 
 
@@ -177,7 +196,9 @@ def timed_torch(options: optim.OptimizerOptions, compiled: bool) -> TimedTorch:
     if compiled:
         # Only SONew has this; others refuse it by name.
         given["compiled"] = True
-    return TimedTorch(lambda parameters: classes[options.kind](parameters, **given))
+    return TimedTorch(
+        lambda parameters: classes[options.kind](parameters, **given), cycle_of(options), wants_loss=options.wants_loss
+    )
 
 
 def main() -> None:

@@ -6,7 +6,8 @@
 The gradient is taken in the forward pass, while a slice's logits are there: three products a slice and no second
 forward pass. Peak memory of the output layer falls from tokens x vocabulary to chunk x vocabulary. Normalised by valid
 tokens, so that micro-batches weighted by their counts add up to one large batch.
-Slices run along time, so that a batch that is cut over devices stays where it is. First derivatives only.
+Slices run along time, so that a batch that is cut over devices stays where it is. First and higher derivatives in
+reverse mode, no forward mode; beyond the first the logits of all slices are kept.
 """
 
 from __future__ import annotations

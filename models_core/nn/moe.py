@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from models_core.nn import ragged
 from models_core.nn.configs import DecoderConfig
 
 BALANCE_WEIGHT, Z_WEIGHT = 1e-2, 1e-3
@@ -105,9 +106,9 @@ def _dropless(
     order = jnp.argsort(flat, stable=True)
     sizes = jnp.bincount(flat, length=experts).astype(jnp.int32)
     sorted_x = x_ND[order // choices]
-    gated = jax.nn.gelu(jax.lax.ragged_dot(sorted_x, params["gate"], sizes), approximate=True)
-    hidden = gated * jax.lax.ragged_dot(sorted_x, params["up"], sizes)
-    sorted_out = jax.lax.ragged_dot(hidden, params["down"], sizes)
+    gated = jax.nn.gelu(ragged.product(sorted_x, params["gate"], sizes), approximate=True)
+    hidden = gated * ragged.product(sorted_x, params["up"], sizes)
+    sorted_out = ragged.product(hidden, params["down"], sizes)
     out = jnp.zeros_like(sorted_out).at[order].set(sorted_out)
     return out.reshape(tokens, choices, -1)
 

@@ -58,7 +58,9 @@ def _backward(cap: float | None, kept: tuple[Array, ...], d_out: Array) -> tuple
     level = jnp.sum(d_share * out.astype(jnp.float32), axis=-1, keepdims=True)
     d_scores = powers * (_product(d_share.astype(v.dtype), v, 2, 2).astype(jnp.float32) - level)
     if cap is not None:
-        d_scores = jnp.where(seen, d_scores * (1 - jnp.square(scores[0] / cap)), 0.0)
+        # Bounded, or the slope's own derivative would be infinite where nothing is seen.
+        bent = jnp.maximum(scores[0], -cap) / cap
+        d_scores = jnp.where(seen, d_scores * (1 - jnp.square(bent)), 0.0)
     else:
         d_scores = jnp.where(seen, d_scores, 0.0)
     d_scores = d_scores.astype(q.dtype)

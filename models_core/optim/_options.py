@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from models_core.spec import Spec, field
 
 
 class OptimizerOptions(Spec):
-    """Base of every optimizer's options; `kind` is the optimizer's name, the name of its file."""
+    """Base of every optimizer's options; `kind` is the optimizer's name, the name of its file.
+
+    wants_loss: whether an update differentiates the loss itself, and so has to be given it.
+    """
+
+    wants_loss: ClassVar[bool] = False
 
     kind: str
     lr: float

@@ -67,16 +67,27 @@ def compile_step(
 
     Leaves of `batch` have the micro-batches as their first axis. metrics: "loss" (mean over valid tokens), "grad_norm"
     (before clipping), "valid" (tokens), and the mean of each further sum. No valid token at all is not finite.
+    The optimizer may differentiate the loss of the whole batch itself: it is given it as `obj_fn`.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
     precision = options.precision
 
-    def micro(params: Any, part: Any) -> tuple[Any, Any]:
-        def total(params: Any) -> tuple[Any, Any]:
-            loss, count, extra = sums_fn(cast(params, precision.compute), part)
-            return loss.astype(precision.output), (count, extra)
+    def total(params: Any, part: Any) -> tuple[Any, Any]:
+        loss, count, extra = sums_fn(cast(params, precision.compute), part)
+        return loss.astype(precision.output), (count, extra)
 
-        (loss, (count, extra)), grads = jax.value_and_grad(total, has_aux=True)(params)
+    def micro(params: Any, part: Any) -> tuple[Any, Any]:
+        (loss, (count, extra)), grads = jax.value_and_grad(total, has_aux=True)(params, part)
         return cast(grads, precision.accumulate), {"loss": loss, "valid": count, **extra}
+
+    def mean_loss(params: Any, batch: Any, count: Any) -> Any:
+        if jax.tree.leaves(batch)[0].shape[0] == 1:
+            loss, _ = total(params, jax.tree.map(lambda leaf: leaf[0], batch))
+        else:
+            # What a micro-batch computes is made anew for its derivatives, not kept beside that of the others.
+            again = jax.checkpoint(lambda params, part: total(params, part)[0])
+            loss = jnp.sum(jax.lax.scan(lambda _, part: (None, again(params, part)), None, batch)[1])
+        return loss / count.astype(loss.dtype)
 
     def step(state: LoopState, batch: Any) -> tuple[LoopState, dict[str, Array]]:
         if jax.tree.leaves(batch)[0].shape[0] == 1:
@@ -97,7 +108,9 @@ def compile_step(
             factor = jnp.minimum(1.0, options.clip / jnp.maximum(norm, 1e-30))
             grads = jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), grads)
         grads = jax.tree.map(lambda leaf, param: leaf.astype(param.dtype), grads, state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, obj_fn=lambda params: mean_loss(params, batch, count)
+        )
         params = optax.apply_updates(state.params, updates)
         ema = _average(state.ema, params, options.ema_decay)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)

@@ -46,13 +46,17 @@ def compile_step(loss_fn: LossFn, optimizer: optax.GradientTransformation, state
     """`step(state, *batch) -> state, metrics`, compiled for the shapes given; the old state's buffers are given away.
 
     loss_fn(params, *batch) returns a scalar and further scalars to report; metrics has these, "loss" and "grad_norm".
+    The optimizer may differentiate the batch's loss itself: it is given it as `obj_fn`.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, *batch: Any) -> tuple[TrainState, dict[str, Array]]:
         (loss, extra), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, *batch)
         grad_norm = optax.tree.norm(grads).astype(jnp.float32)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, obj_fn=lambda params: loss_fn(params, *batch)[0]
+        )
         count = state.step + 1
         healthy = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & (state.bad_step < 0)
         following = TrainState(

@@ -31,25 +31,25 @@ class TunedState(NamedTuple):
     numbers: Mapping[str, Array]
 
 
-def tunable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) -> optax.GradientTransformation:
+def tunable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) -> optax.GradientTransformationExtraArgs:
     """The optimizer of `options`, its `fields` (numbers) kept in the state; its rate is lr times `shape` of the step.
 
     Reduces to: `optim.build(options, lambda count: lr * shape(count))`, up to rounding: the numbers are float32.
     """
 
-    def built(numbers: Mapping[str, Any]) -> optax.GradientTransformation:
+    def built(numbers: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
         given = options.model_copy(update=dict(numbers))
-        return optim.build(given, lambda count: given.lr * shape(count))
+        return optax.with_extra_args_support(optim.build(given, lambda count: given.lr * shape(count)))
 
     def init(params: Any) -> TunedState:
         numbers = {name: jnp.asarray(getattr(options, name), jnp.float32) for name in fields}
         return TunedState(built({}).init(params), numbers)
 
-    def update(grads: Any, state: TunedState, params: Any = None) -> tuple[Any, TunedState]:
-        updates, inner = built(state.numbers).update(grads, state.inner, params)
+    def update(grads: Any, state: TunedState, params: Any = None, **extra: Any) -> tuple[Any, TunedState]:
+        updates, inner = built(state.numbers).update(grads, state.inner, params, **extra)
         return updates, TunedState(inner, state.numbers)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def traceable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) -> tuple[str, ...]:
@@ -58,10 +58,14 @@ def traceable(options: OptimizerOptions, fields: Sequence[str], shape: Shape) ->
 
     def traces(names: Sequence[str]) -> bool:
         transformation = tunable(options, names, shape)
+
+        def update(state: TunedState) -> Any:
+            return transformation.update(like, state, like, obj_fn=lambda params: optax.tree.norm(params, squared=True))
+
         try:
-            jax.eval_shape(lambda: transformation.update(like, transformation.init(like), like))
+            jax.eval_shape(lambda: update(transformation.init(like)))
             state = jax.eval_shape(transformation.init, like)
-            following = jax.eval_shape(transformation.update, like, state, like)[1]
+            following = jax.eval_shape(update, state)[1]
         except (TypeError, ValueError):
             # jax's errors about tracers derive from TypeError, those about promotion from ValueError.
             return False

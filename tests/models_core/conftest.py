@@ -29,6 +29,7 @@ ARRAY_MODULES = (
     "nn.moe",
     "nn.multimodal",
     "nn.norms",
+    "nn.ragged",
     "nn.resnet",
     "nn.sampling",
     "nn.tower",

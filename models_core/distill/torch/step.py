@@ -185,7 +185,13 @@ def step(
     targets: SparseTargets | None = None,
 ) -> dict[str, float]:
     """One update of the student; see `Objective.backward` for arguments and result."""
-    optimizer.zero_grad(set_to_none=True)
-    numbers = objective.backward(student, rows, valid, weight=weight, teacher=teacher, targets=targets)
-    optimizer.step()
+    numbers: dict[str, float] = {}
+
+    def closure() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        numbers.update(objective.backward(student, rows, valid, weight=weight, teacher=teacher, targets=targets))
+        return numbers["loss"]
+
+    # Not before it: some optimizers differentiate the loss once more.
+    optimizer.step(closure)
     return numbers

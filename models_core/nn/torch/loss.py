@@ -1,4 +1,7 @@
-"""PyTorch twin of `nn.loss`: the gradient is taken in the forward pass, slice by slice."""
+"""PyTorch twin of `nn.loss`: the gradient is taken in the forward pass, slice by slice.
+
+For a second derivative it is taken once more in the backward pass, from all logits at once.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def next_token_sum(
 
 
 class _Total(torch.autograd.Function):
-    """Sum over slices of rows; first derivatives only."""
+    """Sum over slices of rows."""
 
     @staticmethod
     def forward(
@@ -85,10 +88,28 @@ class _Total(torch.autograd.Function):
             else:
                 d_embedding += (d_logits.T @ rows[part]).float()
         if d_rows is not None and d_embedding is not None:
-            ctx.save_for_backward(d_rows, d_embedding.to(embedding.dtype))
+            ctx.save_for_backward(d_rows, d_embedding.to(embedding.dtype), rows, embedding, wanted, counts)
+            ctx.cap = cap
         return total
 
     @staticmethod
     def backward(ctx: Any, d_total: Tensor) -> Any:
-        d_rows, d_embedding = ctx.saved_tensors
+        d_rows, d_embedding, rows, embedding, wanted, counts = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # A graph of the gradient is wanted: what the forward pass left has none.
+            d_rows, d_embedding = _gradients(rows, embedding, wanted, counts, ctx.cap)
         return d_rows * d_total.to(d_rows.dtype), d_embedding * d_total.to(d_embedding.dtype), None, None, None, None
+
+
+def _gradients(
+    rows: Tensor, embedding: Tensor, wanted: Tensor, counts: Tensor, cap: float | None
+) -> tuple[Tensor, Tensor]:
+    """As in the forward pass, differentiable."""
+    logits = (rows @ embedding.T).float()
+    if cap is not None:
+        logits = torch.tanh(logits / cap) * cap
+    d_logits = (logits.softmax(-1) - torch.nn.functional.one_hot(wanted, len(embedding))) * counts[:, None]
+    if cap is not None:
+        d_logits = d_logits * (1 - (logits / cap).square())
+    d_logits = d_logits.to(rows.dtype)
+    return d_logits @ embedding, d_logits.T @ rows

@@ -26,6 +26,7 @@ from models_core.optim.torch.sgd import SGD
 from models_core.optim.torch.shampoo import Shampoo
 from models_core.optim.torch.soap import SOAP
 from models_core.optim.torch.sonew import SONew
+from models_core.optim.torch.sophia import Sophia
 
 __all__ = [
     "FDSON",
@@ -46,4 +47,5 @@ __all__ = [
     "SONew",
     "SShampoo",
     "Shampoo",
+    "Sophia",
 ]

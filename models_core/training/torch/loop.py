@@ -15,6 +15,10 @@ import torch
 from models_core.errors import CheckpointInvalid, NonFinite, SpecInvalid
 from models_core.nn.torch.arrays import to_numpy, to_tensor
 from models_core.optim._options import OptimizerOptions
+from models_core.optim._probes import places
+from models_core.optim.torch._curvature import products, twice_differentiable
+from models_core.optim.torch._probes import signs
+from models_core.optim.torch.sophia import Sophia
 from models_core.training.options import LoopOptions
 from models_core.training.torch.optimizers import AVAILABLE, SLOTS, load_state, state_arrays, twin
 from models_core.training.torch.team import Team
@@ -42,6 +46,8 @@ class Loop:
         self.model = model.to(getattr(torch, options.precision.params))
         named = list(self.model.named_parameters())
         self._owned = [index for index in range(len(named)) if team is None or team.owns(index)]
+        among = places([name for name, _ in named])
+        self._places = [among[index] for index, (_, parameter) in enumerate(named) if parameter.requires_grad]
         self.optimizer, self._decay = build_optimizer(optimizer, [named[index] for index in self._owned])
         self.step_number = self.updates = self.skipped = self.in_a_row = 0
         self.bad_step = -1
@@ -59,22 +65,26 @@ class Loop:
         precision = self.options.precision
         accumulate = getattr(torch, precision.accumulate)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
+        probes = self._probes(parameters)
         sums: dict[str, torch.Tensor] = {}
         grads: list[torch.Tensor] = []
+        curvature: list[torch.Tensor] = []
         for batch in micro_batches:
-            with self._autocast():
+            with self._autocast(), twice_differentiable() if probes else contextlib.nullcontext():
                 loss, count, extra = self._sums(self.model, batch)
-            parts = torch.autograd.grad(loss.to(getattr(torch, precision.output)), parameters, allow_unused=True)
-            own = _own(parts, parameters, accumulate)
-            if grads:
-                torch._foreach_add_(grads, own)
-            else:
-                grads = own
+            parts = torch.autograd.grad(
+                loss.to(getattr(torch, precision.output)), parameters, allow_unused=True, create_graph=bool(probes)
+            )
+            if probes:
+                curvature = _added(curvature, _own(products(parts, parameters, probes), parameters, accumulate))
+                parts = tuple(None if part is None else part.detach() for part in parts)
+            grads = _added(grads, _own(parts, parameters, accumulate))
             for key, value in {"loss": loss, "valid": count, **extra}.items():
                 held = value.detach().float()
                 sums[key] = sums[key] + held if key in sums else held
         if self._team is not None:
             grads = self._team.sum(grads)
+            curvature = self._team.sum(curvature) if probes else curvature
             sums = dict(zip(sums, self._team.sum(list(sums.values())), strict=True))
         count = sums.pop("valid")
         torch._foreach_div_(grads, count)
@@ -89,6 +99,9 @@ class Loop:
         if finite or self.options.on_non_finite == "stop":
             clip = self.options.clip
             factor = 1.0 if clip is None else min(1.0, clip / max(norm, 1e-30))
+            if isinstance(self.optimizer, Sophia) and probes:
+                estimates = [s * product / count for s, product in zip(probes, curvature, strict=True)]
+                self.optimizer.learn(dict(zip(parameters, estimates, strict=True)))
             self._update(parameters, grads, factor)
         return {**metrics, "grad_norm": norm, "valid": float(count)}
 
@@ -138,6 +151,15 @@ class Loop:
         load_state(self.optimizer, self._owned, arrays)
         numbers = [int(value) for value in arrays["counters"]]
         self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row = numbers
+
+    def _probes(self, parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+        """Random signs by parameter where the next update wants curvature along them; the same in every process."""
+        if not isinstance(self.optimizer, Sophia):
+            return []
+        group = self.optimizer.param_groups[0]
+        if self.updates % group["update_every"]:
+            return []
+        return [signs(group["seed"], self.updates, *pair) for pair in zip(self._places, parameters, strict=True)]
 
     def _counters(self) -> list[int]:
         return [self.step_number, self.updates, self.bad_step, self.skipped, self.in_a_row]
@@ -225,6 +247,12 @@ def build_optimizer(options: OptimizerOptions, parameters: Any) -> tuple[torch.o
                     fields={"optimizer.kind": f"With PyTorch: {', '.join(AVAILABLE)}."},
                 )
             return found(parameters, **fields), 0.0
+
+
+def _added(sums: list[torch.Tensor], more: list[torch.Tensor]) -> list[torch.Tensor]:
+    if sums:
+        torch._foreach_add_(sums, more)
+    return sums or more
 
 
 def _own(

@@ -49,6 +49,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"update_every": 2, "vectors": True, "normalize": True, "shampoo_beta": 0.5, "max_axis": 5},
         {"bias_correction": False, "weight_decay": 0.0},
     ],
+    "sophia": [
+        {"gamma": 1.0, "update_every": 2, "weight_decay": 0.1},
+        {"gamma": 2.0, "update_every": 1, "rho": 0.5, "seed": 7},
+        {"gamma": 1.0, "update_every": 3, "convention": "optax", "weight_decay": 0.1},
+    ],
     "s_adagrad": [{"rank": 2, "beta2": 0.9, "delta": 1e-3}],
     "s_shampoo": [
         # Rank 1: directions of no mass, which the ridge would raise, are any library's choice.
@@ -108,10 +113,31 @@ def twin(name: str, params: dict[str, torch.nn.Parameter], given: dict[str, Any]
     return CLASSES[name](params.items(), **options_of(name, given).model_dump(exclude={"kind"}))
 
 
-def advance(optimizer: Twin, params: dict[str, torch.nn.Parameter], grads: dict[str, np.ndarray]) -> None:
-    for key, parameter in params.items():
-        parameter.grad = torch.tensor(grads[key], dtype=parameter.dtype)
-    optimizer.step()
+def bent(lib: Any, params: list[Any], at: list[Any], slopes: list[Any], coupling: float) -> Any:
+    """A loss with these slopes where params are `at`, and a curvature there that couples all entries."""
+    far = [p - here for p, here in zip(params, at, strict=True)]
+    total = sum(lib.sum(d) for d in far)
+    return sum(lib.sum(g * p + d * d) for g, p, d in zip(slopes, params, far, strict=True)) + coupling * total * total
+
+
+def advance(
+    optimizer: Twin, params: dict[str, torch.nn.Parameter], grads: dict[str, np.ndarray], coupling: float = 1.0
+) -> None:
+    moved, at = list(params.values()), [parameter.detach().clone() for parameter in params.values()]
+    slopes = [torch.tensor(grads[key], dtype=parameter.dtype) for key, parameter in params.items()]
+    if not optimizer.options_type.wants_loss:
+        for parameter, slope in zip(moved, slopes, strict=True):
+            parameter.grad = slope
+        optimizer.step()
+        return
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = bent(torch, moved, at, slopes, coupling)
+        loss.backward()
+        return loss.detach()
+
+    optimizer.step(closure)
 
 
 def test_every_optimizer_has_a_twin() -> None:
@@ -125,7 +151,14 @@ def test_trajectories_are_those_of_jax(name: str, given: dict[str, Any]) -> None
     transformation = optim.build(options)
     theirs = {key: jnp.full(shape, 0.5) for key, shape in SHAPES.items()}
     state = transformation.init(theirs)
-    update = jax.jit(transformation.update)
+    transformation = optax.with_extra_args_support(transformation)
+
+    @jax.jit
+    def update(grads: Any, state: Any, params: Any) -> Any:
+        at, slopes = list(params.values()), list(grads.values())
+        loss = lambda moved: bent(jnp, list(moved.values()), at, slopes, 1.0)  # noqa: E731
+        return transformation.update(grads, state, params, obj_fn=loss)
+
     ours = parameters()
     optimizer = twin(name, ours, given)
     for grads in stream():
@@ -177,8 +210,9 @@ def test_order_of_parameters_does_not_matter(name: str) -> None:
     one, other = parameters(), parameters()
     forward, backward = twin(name, one, {}), twin(name, dict(reversed(other.items())), {})
     for grads in stream(3):
-        advance(forward, one, grads)
-        advance(backward, other, grads)
+        # A sum over everything would be rounded by its order.
+        advance(forward, one, grads, coupling=0.0)
+        advance(backward, other, grads, coupling=0.0)
     for key in SHAPES:
         assert torch.equal(one[key], other[key])
 
@@ -187,9 +221,9 @@ def test_order_of_parameters_does_not_matter(name: str) -> None:
 def test_groups_have_options_of_their_own(name: str) -> None:
     fast, slow, frozen = (torch.nn.Parameter(torch.ones(4, 3, dtype=torch.float64)) for _ in range(3))
     optimizer = CLASSES[name]([{"params": [fast], "lr": 0.02}, {"params": [slow, frozen]}], lr=0.01, **still(name))
+    slope = np.arange(1.0, 13.0).reshape(4, 3)
     for _ in range(FIRST_MOVE.get(name, 1)):
-        fast.grad = slow.grad = torch.arange(1.0, 13.0, dtype=torch.float64).reshape(4, 3)
-        optimizer.step()
+        advance(optimizer, {"fast": fast, "slow": slow}, {"fast": slope, "slow": slope})
     moved = (1 - slow).detach()
     assert bool((moved != 0).any())
     np.testing.assert_allclose((1 - fast).detach(), FASTER.get(name, 2) * moved, rtol=1e-7)

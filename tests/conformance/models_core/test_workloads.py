@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from models_core import optim
@@ -87,11 +88,13 @@ def test_a_trial_computes_what_the_optimizer_does_with_its_numbers_compiled_in(n
         alone = optim.build(options, lambda count, lr=lr: lr * shape(count))
         expected = start(problem.init(jax.random.key(1)), alone)
         params, inner = expected.params, expected.opt_state
-        update = jax.jit(alone.update)
+        advance = optax.with_extra_args_support(alone).update
+        loss = problem.mean_loss
+        update = jax.jit(lambda g, s, p, *b: advance(g, s, p, obj_fn=lambda q: loss(q, *b)))  # noqa: B023
         for step in range(3):
             state, _ = runs.step(state, options, order.at(step))
-            grads = jax.grad(problem.mean_loss)(params, problem.on_device(), order.at(step))
-            updates, inner = update(grads, inner, params)
+            batch = problem.on_device(), order.at(step)
+            updates, inner = update(jax.grad(loss)(params, *batch), inner, params, *batch)
             params = jax.tree.map(jnp.add, params, updates)
         for found, wanted in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
             np.testing.assert_allclose(found, wanted, **ROUNDED)

@@ -57,6 +57,15 @@ def events(name: str, spec: dict[str, Any], resume: Checkpoint | None = None) ->
             },
         ),
         ("image_distillation", {**IMAGES, "distillation": {"mode": "hard"}, "shift": 0, "train_images": 100}),
+        # Second derivatives along the same random signs: tensors have the same names.
+        (
+            "image_distillation",
+            {
+                **IMAGES,
+                "teacher": {"kind": "mlp", "hidden": [8]},
+                "optimizer": {"kind": "sophia", "lr": 0.01, "gamma": 1.0, "update_every": 2},
+            },
+        ),
         ("bias_variance", {**MARKOV, "soft_weight": 0.6}),
         ("bias_variance", {**MARKOV, "labels": "truth", "optimizer": {"kind": "sgd", "lr": 0.5}}),
         ("sparse_targets", {**ZIPF, "targets": {"kind": "top_k", "k": 6, "missing": "rest", "precision": "float32"}}),

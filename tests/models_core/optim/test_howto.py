@@ -19,10 +19,26 @@ from models_core.errors import SpecInvalid
 from models_core.optim import optax as by_name
 
 PAGE = Path(__file__).parents[3] / "docs/howto/use-sonew.md"
+# Its first program is a snippet; the others differentiate the loss.
+OTHERS = PAGE.with_name("optimizers.md")
 
 
-def programs() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+def programs(page: Path = PAGE) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_the_programs_that_differentiate_the_loss_learn() -> None:
+    _, in_jax, in_torch = programs(OTHERS)
+    names: dict[str, Any] = {}
+    exec(compile(in_jax, str(OTHERS), "exec"), names)
+    params = names["params"]
+    rest = jnp.mean((names["inputs"] @ params["kernel"] + params["bias"][None, :]) ** 2)
+    # It starts at a mean square of 1.6 squared.
+    assert float(rest) < 2.5
+    torch.manual_seed(0)
+    names = {}
+    exec(compile(in_torch, str(OTHERS), "exec"), names)
+    assert float(names["loss"].detach()) < float(torch.mean(names["y"] ** 2))
 
 
 def test_the_pytorch_program_learns() -> None:

@@ -11,7 +11,9 @@ import torch
 from models_core.data.packing import pack_documents
 from models_core.errors import MeshInvalid
 from models_core.nn.configs import NANO
+from models_core.optim._options import OptimizerOptions
 from models_core.optim.adam import Options as Adam
+from models_core.optim.sophia import Options as Sophia
 from models_core.training.options import LoopOptions
 from models_core.training.torch import team
 from models_core.training.torch.language_model import Engine
@@ -22,6 +24,7 @@ DRAWS = np.random.default_rng(0)
 PACKED = pack_documents([DRAWS.integers(3, VOCABULARY, size=40).astype(np.int32) for _ in range(6)], 16)
 # The sums of two processes are added in another order; four steps of Adam, whose first divide by tiny roots, carry it.
 CLOSE = 1e-4
+ADAM = Adam(lr=0.01, weight_decay=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +36,12 @@ def _two_threads() -> object:
     torch.set_num_threads(before)
 
 
-def engine(mesh: tuple[int, int] = (1, 1)) -> Engine:
+def engine(mesh: tuple[int, int] = (1, 1), optimizer: OptimizerOptions = ADAM) -> Engine:
     return Engine(
         CONFIG,
         VOCABULARY,
         seed=0,
-        optimizer=Adam(lr=0.01, weight_decay=0.1),
+        optimizer=optimizer,
         steps=10,
         warmup_steps=2,
         decay="cosine",
@@ -80,6 +83,20 @@ def test_two_processes_train_as_one_does_and_go_on_bit_for_bit(mesh: tuple[int, 
     alone.step(micro_batches(2))
     with pytest.raises(MeshInvalid, match="3 rows does not divide over 2"):
         together.step(micro_batches(0, rows=3))
+
+
+def test_two_processes_find_the_curvature_of_one() -> None:
+    # A large beta 2 would hide the estimates.
+    sophia = Sophia(lr=0.01, gamma=1.0, beta2=0.5, update_every=2, weight_decay=0.1)
+    alone, together = engine(optimizer=sophia), engine((1, 2), sophia)
+    for number in range(4):
+        for one in (alone, together):
+            one.step(micro_batches(number))
+    ours, theirs = alone.arrays(), together.arrays()
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        far = np.abs(theirs[name] - array).max()
+        assert far < 1e-3 * max(np.abs(array).max(), 1.0), name
 
 
 def test_a_shard_holds_its_part_of_the_optimizer_alone() -> None:
