@@ -7,6 +7,7 @@ are cut into views, and rules that take PyTorch's first axis for the outputs get
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 
 from models_core.nn.torch.arrays import fill, to_numpy
 from models_core.optim._options import OptimizerOptions
+from models_core.optim._probes import places
+from models_core.optim.torch import Sophia
+from models_core.optim.torch._curvature import products, twice_differentiable
+from models_core.optim.torch._probes import signs
 from models_core.training.torch.loop import build_optimizer
 from models_core.training.torch.optimizers import NATIVE, SLOTS, load_state, state_arrays, state_bytes
 
@@ -62,8 +67,13 @@ class TrainState:
 
         see: gets the gradient, by the names and in the layouts that JAX has.
         """
-        loss = loss_of(self.module)
-        grads = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        twice = isinstance(self.optimizer, Sophia) and self.step % self.optimizer.param_groups[0]["update_every"] == 0
+        with twice_differentiable() if twice else contextlib.nullcontext():
+            loss = loss_of(self.module)
+        grads = torch.autograd.grad(loss, self._parameters, materialize_grads=True, create_graph=twice)
+        if twice:
+            self._learn_curvature(grads)
+            grads = tuple(grad.detach() for grad in grads)
         if see is not None:
             see(self._all_leaves(self.module, dict(zip(self._parameters, grads, strict=True)).__getitem__))
         loss = loss.detach()
@@ -84,6 +94,8 @@ class TrainState:
         for parameter in stand_ins.values():
             parameter.grad = torch.zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
         rehearsal, _ = build_optimizer(self._options, list(stand_ins.items()))
+        if isinstance(rehearsal, Sophia):
+            rehearsal.learn({parameter: torch.zeros_like(parameter) for parameter in stand_ins.values()})
         rehearsal.step()
         return state_bytes(rehearsal)
 
@@ -117,6 +129,19 @@ class TrainState:
         if not outputs_first(self._options):
             return found
         return {name: leaf.movedim(-1, 0) if leaf.ndim > 1 else leaf for name, leaf in found.items()}
+
+    def _learn_curvature(self, grads: Sequence[Tensor]) -> None:
+        """Give the optimizer what it wants to know of the loss beside its gradient, which has a graph."""
+        assert isinstance(self.optimizer, Sophia)
+        probes = [torch.empty_like(parameter) for parameter in self._parameters]
+        cut = self._cut(dict(zip(self._parameters, probes, strict=True)).__getitem__)
+        seed = self.optimizer.param_groups[0]["seed"]
+        for place, view in zip(places(list(cut)), cut.values(), strict=True):
+            view.copy_(signs(seed, self.step, place, view))
+        found = zip(probes, products(grads, self._parameters, probes), strict=True)
+        estimates = dict(zip(self._parameters, (s * product for s, product in found), strict=True))
+        by_name = self._cut(estimates.__getitem__)
+        self.optimizer.learn({view: by_name[name] for name, view in self._views.items()})
 
     @torch.no_grad()
     def _update(self, grads: Sequence[Tensor], rate: float) -> None:

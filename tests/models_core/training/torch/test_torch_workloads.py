@@ -52,8 +52,8 @@ def text(**options: Any) -> dict[str, Any]:
     return {"task": "language_model", "length": 8, "train_bytes": 5000, "model": DECODER, **options}
 
 
-# Between them every kind of workload and network, and rules that look at one number, at neighbours, at axes and at
-# matrices. Tiny epsilons would make rounding decide.
+# Between them every kind of workload and network, and rules that look at one number, at neighbours, at axes, at
+# matrices and at the loss. Tiny epsilons would make rounding decide.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "autoencoder": ({"task": "autoencoder", "width": 0.01}, {"kind": "lion", "lr": 0.003}),
     "mlp": (classifier(kind="mlp", hidden=[8]), {"kind": "shampoo", "epsilon": 1e-4}),
@@ -62,6 +62,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "resnet": (classifier(kind="resnet", width=2, blocks=[1]), {"kind": "sgd", "nesterov": True, "weight_decay": 0.1}),
     "vit": (classifier(kind="vit", width=8, heads=2, layers=1), {"kind": "adamw", "lr": 0.003}),
     "decoder": (text(), {"kind": "muon", "adam_for": "embedding"}),
+    "decoder, twice": (text(), {"kind": "sophia", "lr": 0.003, "eps": 1e-3, "update_every": 7}),
     "decoder, joined": (text(), {"kind": "adam", "lr": 0.003}),
     "online": ({"task": "online_convex"}, {"kind": "adagrad", "lr": 0.3}),
     "words": ({"task": "word_vectors", "words": 100, "size": 4}, {"kind": "rmsprop", "lr": 0.003}),
