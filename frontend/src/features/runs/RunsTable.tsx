@@ -1,12 +1,12 @@
 import {
-  flexRender,
   getCoreRowModel,
   useReactTable,
   type ColumnDef,
+  type ColumnDefTemplate,
   type RowData,
 } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, type ReactNode } from "react";
 import { nextSort, runsIn, type Row } from "./rows";
 
 declare module "@tanstack/react-table" {
@@ -18,6 +18,17 @@ declare module "@tanstack/react-table" {
 }
 
 const ROW_HEIGHT = 30;
+
+/**
+ * A column's part by a call. As a component it would be another one with every new list of columns, React would replace
+ * what it drew, and a link that is replaced between press and release is never clicked.
+ */
+function drawn<Context extends object>(
+  part: ColumnDefTemplate<Context> | undefined,
+  context: Context,
+): ReactNode {
+  return typeof part === "function" ? (part(context) as ReactNode) : part;
+}
 
 /** A real table with virtualised rows: two empty rows stand for what is above and below. */
 export function RunsTable({
@@ -118,7 +129,7 @@ export function RunsTable({
               </th>
               {group.headers.map((header) => {
                 const { sort: by, number } = header.column.columnDef.meta ?? {};
-                const text = flexRender(header.column.columnDef.header, header.getContext());
+                const text = drawn(header.column.columnDef.header, header.getContext());
                 const state =
                   by === undefined
                     ? undefined
@@ -196,7 +207,7 @@ export function RunsTable({
                       cell.column.id === "name" ? "pinned" : "",
                     ].join(" ")}
                   >
-                    {flexRender(cell.column.columnDef.cell, cell.getContext())}
+                    {drawn(cell.column.columnDef.cell, cell.getContext())}
                   </td>
                 ))}
               </tr>
