@@ -28,6 +28,7 @@ class Follower(threading.Thread):
     points: dict[tuple[str, float], float] = field(default_factory=dict)
     connections: int = 0
     state: str = ""
+    heard: str = ""
     head: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
@@ -65,7 +66,8 @@ class Follower(threading.Thread):
             self.state = notice["run"]["state"]
         elif notice["type"] == "head":
             self.head = (notice["epoch"], notice["seq"])
-            self.state = self.platform.run(self.run_id)["state"]
+            # A notice of the end may be lost. A head is that of an ended run if the run had ended when it was sent.
+            self.state, self.heard = self.heard or self.state, self.platform.run(self.run_id)["state"]
         elif notice["type"] == "resync":
             self._subscribe(socket)
 

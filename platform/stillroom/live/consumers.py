@@ -23,7 +23,7 @@ from stillroom.live.hub import HEAD_S, Viewer, hub
 from stillroom.runs.models import Project
 from stillroom.runs.schemas.runs import RunOut
 from stillroom.runs.selectors import runs, summaries
-from stillroom.telemetry.selectors.replay import Position
+from stillroom.telemetry.selectors.replay import Position, position
 from stillroom.tenants.callers import Caller, Member
 from stillroom.tenants.policies import Can
 
@@ -251,9 +251,11 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await asyncio.sleep(NOTICE_DELAY_S)
         due, self.due = self.due, {}
         for tenant_id in sorted(set(due.values())):
-            changed, rankings = await self._render(
+            changed, ends, rankings = await self._render(
                 [run_id for run_id, owner in due.items() if owner == tenant_id], tenant_id
             )
+            for run_id, end in ends.items():
+                await self._json({"type": "head", "run": run_id, "epoch": end.epoch, "seq": end.seq})
             for run in changed:
                 await self._json({"type": "run", "run": run})
             for benchmark_id in rankings:
@@ -340,16 +342,22 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return None
 
     @database_sync_to_async
-    def _render(self, run_ids: list[str], tenant_id: str) -> tuple[list[dict[str, Any]], list[str]]:
-        """The changed runs as this viewer sees them, and the watched benchmarks whose ranking they may change."""
+    def _render(
+        self, run_ids: list[str], tenant_id: str
+    ) -> tuple[list[dict[str, Any]], dict[str, Position], list[str]]:
+        """The changed runs as this viewer sees them, where the streams of those that ended end, and the watched
+        benchmarks whose ranking they may change.
+        """
         member = next((member for member in self._readers() if member.tenant_id == tenant_id), None)
         if member is None:
-            return [], []
+            return [], {}, []
         with tenant_tx(tenant_id):
             rows = list(runs().filter(id__in=run_ids))
             metrics = summaries(run_ids)
             watched = list(Benchmark.objects.filter(id__in=list(self.benchmarks))) if self.benchmarks else []
-        ended = [run for run in rows if run.is_terminal]
+            ended = [run for run in rows if run.is_terminal]
+            ends = {run.id: position(run.id) for run in ended if run.id in self.viewers}
         rankings = [row.id for row in watched if any(matches(row, run.recipe, run.spec) for run in ended)]
         wanted = [run for run in rows if run.id in self.viewers or self.watched]
-        return [RunOut.of(run, metrics.get(run.id, {}), member.can) for run in wanted], rankings
+        changed = [RunOut.of(run, metrics.get(run.id, {}), member.can) for run in wanted]
+        return changed, {run_id: end for run_id, end in ends.items() if end is not None}, rankings

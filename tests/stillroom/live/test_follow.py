@@ -150,6 +150,20 @@ async def test_state_changes_reach_who_watches_the_project(cast: Cast) -> None:
         assert vera.notices[-1]["run"]["id"] == run.id
 
 
+async def test_who_follows_knows_where_an_ended_stream_ends(cast: Cast) -> None:
+    run = await make_run(cast)
+    async with viewer(cast.vera.http.token) as vera:
+        await vera.say(type="sub", run=run.id)
+        await vera.until(0)
+        for seq in (1, 2):
+            await post(run, seq)
+        await sync_to_async(run.node.finish)(run.id, run.epoch, final_seq=2, outcome="succeeded")
+        while (await vera.notice("run"))["run"]["state"] != "SUCCEEDED":
+            pass
+        before = vera.notices[-2]
+        assert (before["type"], before["run"], before["epoch"], before["seq"]) == ("head", run.id, run.epoch, 2)
+
+
 async def test_a_ranking_announces_itself(cast: Cast) -> None:
     board = {"name": "b", "recipe": "optimizer_benchmark", "frozen": {}, "metric": "train/loss", "goal": "min"}
     made = (await sync_to_async(cast.ada.http.post)("/benchmarks", board)).body

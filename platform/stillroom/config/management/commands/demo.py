@@ -99,10 +99,10 @@ class Command(BaseCommand):
         study_submit(
             member=member,
             project=project,
-            name="Three optimizers, two seeds",
+            name="Three optimizers, three seeds",
             base=Request(recipe=recipe.name, spec=base),
             arms=arms,
-            seeds=[0, 1],
+            seeds=[0, 1, 2],
         )
         frozen = flat({name: base[name] for name in ("workload", "steps", "batch_size")})
         if not Benchmark.objects.exists() and Run.objects.exists():
@@ -119,6 +119,6 @@ class Command(BaseCommand):
                     "goal": recipe.primary_metric.goal or "min",
                     "target": None,
                     "columns": ["optim/state_bytes", "perf/step_s"],
-                    "seeds": 2,
+                    "seeds": 3,
                 },
             )
