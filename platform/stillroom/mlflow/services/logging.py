@@ -28,7 +28,7 @@ from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Run
 from stillroom.runs.selectors import leaves
 from stillroom.runs.services.control import external_run_alive
-from stillroom.runs.services.reopen import external_run_reopen
+from stillroom.runs.services.external import external_run_revive
 from stillroom.runs.services.transition import open_alias
 from stillroom.telemetry.codec import Points
 from stillroom.telemetry.services.append import append
@@ -82,7 +82,7 @@ def alive(member: Member, run_id: str) -> None:
         external(run_find(run_id))
     lease_s = settings.ENV.mlflow_lease_s
     if state == State.LOST:
-        external_run_reopen(run=run_find(run_id), actor=member.email, lease_s=lease_s)
+        external_run_revive(run=run_find(run_id), actor=member.email, lease_s=lease_s)
     elif state == State.RUNNING and (
         lease_until is None or lease_until < timezone.now() + timedelta(seconds=0.9 * lease_s)
     ):

@@ -17,7 +17,7 @@ from stillroom.mlflow.services.names import random_name
 from stillroom.runs.lifecycle import State
 from stillroom.runs.models import Project, Run
 from stillroom.runs.services.control import external_run_end
-from stillroom.runs.services.reopen import external_run_reopen
+from stillroom.runs.services.external import external_run_revive
 from stillroom.runs.services.submit import external_run_start
 from stillroom.runs.services.transition import announce_run, lock_run
 from stillroom.tenants.callers import Member
@@ -110,7 +110,7 @@ def run_update(*, member: Member, run_id: str, status: object, end_ms: int | Non
         if wanted in ENDS:
             _end(run, ENDS[wanted], member)
         else:
-            external_run_reopen(run=run, actor=member.email, lease_s=settings.ENV.mlflow_lease_s)
+            external_run_revive(run=run, actor=member.email, lease_s=settings.ENV.mlflow_lease_s)
     if end_ms is not None:
         Run.objects.filter(id=run.id).update(ended_at=moment(end_ms, "end_time"))
     if name:
@@ -131,7 +131,7 @@ def _status(status: object) -> str:
 
 def _end(run: Run, state: State, member: Member) -> None:
     if run.is_terminal and run.state != state:
-        run = external_run_reopen(run=run, actor=member.email, lease_s=settings.ENV.mlflow_lease_s)
+        run = external_run_revive(run=run, actor=member.email, lease_s=settings.ENV.mlflow_lease_s)
     external_run_end(run=run, state=state, actor=member.email)
 
 
