@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models_core import catalog
-from models_core.errors import SpecInvalid, UnknownRecipe
 from stillroom_client.agent import AgentApi, Claim, RemoteFile, RunPulse
 from stillroom_client.errors import ApiError, ConnectionFailed
 from stillroom_client.points import Ack, AttemptApi, is_gone, is_stale
@@ -43,14 +41,6 @@ log = logging.getLogger(__name__)
 DRAIN_S = 5.0
 TRACEBACK_CHARS = 7_000
 LOOK_S = 0.5
-
-
-def _spread(claim: Claim) -> int:
-    """Over how many devices the run's program will spread itself; what is wrong with a spec the run itself says."""
-    try:
-        return catalog.recipe(claim.recipe).parse(dict(claim.spec)).devices_needed()
-    except (SpecInvalid, UnknownRecipe):
-        return 1
 
 
 @dataclass(frozen=True)
@@ -210,7 +200,7 @@ class Attempt:
         """None when the attempt was fenced off."""
         try:
             arguments = self._arguments(claim, self._fetch(claim, api))
-            devices = environment_for(claim.devices, self._node.inventory, spread=_spread(claim))
+            devices = environment_for(claim.devices, self._node.inventory, spread=claim.spread)
             cache = self._node.home / "cache" / claim.org
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._node.run_user:

@@ -80,7 +80,10 @@ class Resume:
 
 @dataclass(frozen=True)
 class Claim:
-    """Everything needed to execute one attempt. Durations in seconds; time_limit_s None: unlimited."""
+    """Everything needed to execute one attempt. Durations in seconds; time_limit_s None: unlimited.
+
+    spread: over how many of its devices the program spreads itself.
+    """
 
     run: str
     epoch: int
@@ -92,6 +95,7 @@ class Claim:
     spec_hash: str
     seed: int
     devices: tuple[tuple[str, int], ...]
+    spread: int
     resume: Resume | None
     run_token: str
     lease_s: float
@@ -163,6 +167,7 @@ class AgentApi:
             spec_hash=str(data["spec_hash"]),
             seed=int(data["seed"]),
             devices=tuple((str(d["kind"]), int(d["index"])) for d in data["devices"]),
+            spread=int(data.get("spread", 1)),
             resume=_resume(data.get("resume")),
             run_token=str(data["run_token"]),
             lease_s=float(data["lease_s"]),

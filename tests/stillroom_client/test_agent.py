@@ -22,6 +22,7 @@ CLAIM = {
     "spec_hash": "ab",
     "seed": 5,
     "devices": [{"kind": "cpu", "index": 1}],
+    "spread": 2,
     "resume": {
         "step": 40,
         "epoch": 1,
@@ -53,6 +54,7 @@ def test_a_claim_is_read_whole_and_unknown_fields_are_ignored() -> None:
     with serving(reply(CLAIM)) as server:
         claim = api(server).claim("r_1", 2, "inc")
     assert claim.devices == (("cpu", 1),)
+    assert claim.spread == 2
     assert claim.time_limit_s is None
     assert claim.resume is not None
     assert claim.resume.files == (RemoteFile("checkpoints/step-40/a", "a", 3, "cd"),)

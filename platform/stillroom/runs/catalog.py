@@ -58,6 +58,14 @@ def spec_validate(
     return found, spec.model_dump(mode="json"), found.hash(spec)
 
 
+def spec_spread(recipe: str, spec: object) -> int:
+    """Over how many devices the program of a stored spec spreads itself; what is wrong with the spec the run says."""
+    try:
+        return catalog.recipe(recipe).parse(spec).devices_needed()
+    except (SpecInvalid, UnknownRecipe):
+        return 1
+
+
 def _known(recipe: str) -> Recipe:
     try:
         return catalog.recipe(recipe)

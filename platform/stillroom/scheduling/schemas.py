@@ -109,6 +109,7 @@ class ClaimOut(Schema):
     spec_hash: str
     seed: int
     devices: list[ClaimedDevice]
+    spread: int
     resume: ResumeOut | None
     run_token: str
     lease_s: int

@@ -9,6 +9,7 @@ from django.db import IntegrityError, connections
 from django.test.utils import CaptureQueriesContext
 
 from stillroom.core.tenancy import SCHED, sched_tx
+from stillroom.runs.catalog import spec_spread
 from stillroom.runs.models import RunFence
 from stillroom.scheduling.models import Allocation, Device
 from stillroom.scheduling.services.dispatch import dispatch, sweep
@@ -52,9 +53,16 @@ def test_only_one_of_two_claims_wins(cast: Cast) -> None:
     first, again = node.claim(run, 1), node.claim(run, 1)
     assert first.status == again.status == 200, "its first answer may have been lost on the way"
     assert {**first.body, "run_token": ""} == {**again.body, "run_token": ""}
+    assert first.body["spread"] == 1
     node.started(run, 1)
     late = node.claim(run, 1)
     assert (late.status, late.body["code"]) == (409, "run.not_claimable")
+
+
+def test_a_claim_tells_over_how_many_devices_the_program_spreads() -> None:
+    assert spec_spread("language_model", {"data_parallel": 2}) == 2
+    # Such a run fails in its own program, which can say why.
+    assert spec_spread("language_model", {"data_parallel": "wide"}) == spec_spread("gone", {}) == 1
 
 
 def test_a_node_cannot_claim_what_was_given_to_another(cast: Cast) -> None:

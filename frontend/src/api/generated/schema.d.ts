@@ -2269,6 +2269,8 @@ export interface components {
             };
             /** Spec Hash */
             spec_hash: string;
+            /** Spread */
+            spread: number;
             /** Time Limit S */
             time_limit_s: number;
         };

@@ -11,6 +11,7 @@ from ninja import Status
 from stillroom.core import tokens
 from stillroom.core.errors import Forbidden
 from stillroom.core.tenancy import sched_tx
+from stillroom.runs.catalog import spec_spread
 from stillroom.scheduling import schemas
 from stillroom.scheduling.models import Node
 from stillroom.scheduling.services import attempts, nodes
@@ -111,6 +112,7 @@ def claim(request: DoorRequest, run: str, payload: schemas.ClaimIn) -> object:
             "spec_hash": row.spec_hash,
             "seed": row.seed,
             "devices": [{"kind": kind, "index": index} for kind, index in found.devices],
+            "spread": spec_spread(row.recipe, row.spec),
             "resume": {"step": resume.step, "epoch": resume.epoch, "files": resume.files} if resume else None,
             "run_token": _run_token(row.id, row.epoch, row.tenant_id),
             "lease_s": settings.ENV.lease_s,
