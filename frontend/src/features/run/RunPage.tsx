@@ -21,6 +21,8 @@ import { NotesTab } from "./NotesTab";
 import { PhoneBar } from "./PhoneBar";
 import { compareWithParent, RunHeader } from "./RunHeader";
 import "./run.css";
+import "./charts.css";
+import "./tabs.css";
 
 const tabs = [
   ["", "Charts"],
