@@ -6,7 +6,7 @@ import { sharedStart } from "./LineEnds";
 import { readingAt } from "./Plot";
 import { emptyScene, SceneSource, withoutLines, type Scene, type SceneLine } from "./scene";
 import { csvOf, rowsOf, sentenceOf } from "./sentences";
-import { ema } from "./smoothing";
+import { ema, isMonotone } from "./smoothing";
 import { svgOf } from "./svg";
 
 describe("ema", () => {
@@ -28,6 +28,15 @@ describe("ema", () => {
 
   it("works in log space", () => {
     expect(ema([1, 100], 0.5, true)[1]).toBeCloseTo(Math.exp((0.5 * Math.log(100)) / 0.75), 9);
+  });
+});
+
+describe("isMonotone", () => {
+  it("knows counters from noise, whatever is not finite", () => {
+    expect([[], [1], [1, 1, 2, NaN, 3], [3, 2, 2]].map((values) => isMonotone(values))).toEqual(
+      Array(4).fill(true),
+    );
+    expect(isMonotone([1, 3, NaN, 2])).toBe(false);
   });
 });
 

@@ -17,3 +17,17 @@ export function ema(values: ArrayLike<number>, weight: number, inLogSpace = fals
   }
   return out;
 }
+
+/** Whether values only rise or only fall, as a counter or a clock: there is no noise, and an average would only lag. */
+export function isMonotone(values: ArrayLike<number>): boolean {
+  let [rises, falls, last] = [false, false, NaN];
+  for (let at = 0; at < values.length; at += 1) {
+    const value = values[at] ?? NaN;
+    if (!Number.isFinite(value)) continue;
+    rises ||= value > last;
+    falls ||= value < last;
+    if (rises && falls) return false;
+    last = value;
+  }
+  return true;
+}

@@ -2,7 +2,7 @@
 
 import type { SeriesResult } from "@/api/types";
 import { emptyScene, type NonFinite, type Scene, type SceneLine } from "@/charts/scene";
-import { ema } from "@/charts/smoothing";
+import { ema, isMonotone } from "@/charts/smoothing";
 import { fromWire } from "@/lib/numbers";
 import type { Arm } from "./arms";
 
@@ -20,7 +20,7 @@ function smooth(
   values: readonly number[],
   settings: OverlaySettings,
 ): { y: ArrayLike<number>; raw: number[] | null } {
-  if (settings.smoothing === 0) return { y: values, raw: null };
+  if (settings.smoothing === 0 || isMonotone(values)) return { y: values, raw: null };
   return { y: ema(values, settings.smoothing, settings.log), raw: [...values] };
 }
 

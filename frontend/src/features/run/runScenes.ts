@@ -10,7 +10,7 @@ import {
   type SceneMark,
   type XKind,
 } from "@/charts/scene";
-import { ema } from "@/charts/smoothing";
+import { ema, isMonotone } from "@/charts/smoothing";
 import { viewOf, type Columns } from "@/lib/columns";
 import type { RunLive } from "@/lib/liveState";
 import { fromWire } from "@/lib/numbers";
@@ -114,7 +114,7 @@ export class RunScenes {
   private sceneOf(key: string): Scene {
     const { kind, smoothing, rawBehind, logKeys, marks, zoomed } = this.settings;
     const values = this.valuesOf(key, zoomed);
-    const smooth = smoothing > 0 && values.x.length >= SHORT;
+    const smooth = smoothing > 0 && values.x.length >= SHORT && !isMonotone(values.y);
     const y = smooth ? ema(values.y, smoothing, logKeys.has(key)) : values.y;
     const raw = smooth && rawBehind ? values.y : null;
     return {
