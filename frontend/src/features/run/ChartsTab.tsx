@@ -139,7 +139,10 @@ export function ChartsTab({ run, system }: { run: Run; system: boolean }) {
               />
               Robust range
             </label>
-            <label className="smoothing" title="Series of fewer than 100 points are drawn as they are">
+            <label
+              className="smoothing"
+              title="Series of fewer than 100 points, and those that only rise or only fall, are drawn as they are"
+            >
               Smoothing
               <input
                 id="smoothing"
